@@ -1,0 +1,66 @@
+# leastaction: make bench and make test set themselves up; make help lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup check test bench smoke table reference lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make bench      train every model on every system, measure, tabulate (sets itself up; what is finished isn't run again)"
+	@echo "make test       pass the tests (sets itself up)"
+	@echo "make smoke      the same grid, tiny: every code path, numbers without meaning"
+	@echo "make table      write and show the tables of the last make bench again"
+	@echo "make check      lint, formatting, types"
+	@echo "make setup      only set up .venv"
+	@echo "make reference  run the laptop preset into results/reference/laptop, to be committed"
+	@echo "make lock       choose versions anew (requirements.lock)"
+	@echo "make clean      remove results/latest, results/cache and caches; make setup is undone by removing .venv"
+
+# Made only when whole: .ready is written last, so that an interrupted set-up is done again.
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "leastaction needs Python 3.11 or newer: install python3, or name one with make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "leastaction needs Python 3.11 or newer, and $(PYTHON) is older: name another with make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "leastaction needs Python's venv: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }
+	@echo "setting up $(VENV) (once)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@if $(BIN)/python -m pip install --quiet uv 2>/dev/null; then \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock && \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .; \
+	else \
+		$(BIN)/python -m pip install --quiet -r requirements.lock && \
+		$(BIN)/python -m pip install --quiet --no-deps -e .; \
+	fi
+	@touch $(READY)
+
+bench: $(READY)
+	@$(BIN)/python -m bench run laptop
+
+smoke: $(READY)
+	@$(BIN)/python -m bench run smoke
+
+table: $(READY)
+	@$(BIN)/python -m bench table
+
+reference: $(READY)
+	@$(BIN)/python -m bench run laptop --output results/reference/laptop
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --extra test pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf results/latest results/cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,179 @@
+"""The command line: `python -m bench run | table | list | show | tune`."""
+
+import io
+import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+import models
+import systems
+from bench import grid, pool, presets, results, tables
+from bench.data import DataError
+from bench.floors import FLOORS
+from bench.presets import PRESETS, Preset
+from bench.run import Busy, Unwritable, run
+from bench.tune import tune
+
+CACHE = Path("results/cache")
+USAGE = """usage: python -m bench COMMAND [--help]
+
+  run [PRESET] [options]    train, evaluate and measure what is missing, then write and show the tables
+  table [FOLDER]            write and show the tables of a results folder again
+  list                      systems, models and presets
+  show RUN                  all that is known of one run: its name, or the beginning of it
+  tune [PRESET] [options]   search each model's learning rate on validation data
+
+PRESET is {presets} (default: laptop). Results go to results/latest/PRESET.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is (every field of the preset), and where it goes."""
+
+    preset: Annotated[Preset, tyro.conf.arg(name="")]
+    output: Path | None = None
+    """results folder; None: results/latest/PRESET"""
+    workers: int = field(default_factory=pool.cores)
+    """processes, each with one thread"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command. Exit code 0: all well; 1: some runs failed; 2: the request is wrong, and nothing was changed."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console()
+    commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format(presets=", ".join(PRESETS)), end="")
+        return 0 if arguments else 2
+    try:
+        if arguments[0] not in commands:
+            raise systems._rows.UnknownName("command", arguments[0], tuple(commands))
+        return commands[arguments[0]](arguments[1:], console)
+    except (ValueError, Busy) as error:
+        known = isinstance(error, systems._rows.UnknownName | results.ResultsError | DataError | Unwritable | Busy | Wrong)
+        if not known:
+            raise
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nbench: interrupted; finished runs are kept. Go on with: python -m bench {' '.join(arguments)}", file=sys.stderr)
+        return 130
+
+
+class Wrong(ValueError):
+    """A request that cannot be understood."""
+
+
+def parse(kind, arguments: list[str], command: str, default):
+    """Arguments by tyro; what it finds wrong becomes one line. Raises `Wrong`."""
+    said = io.StringIO()
+    try:
+        if any(a in ("-h", "--help") for a in arguments):
+            return tyro.cli(kind, args=arguments, default=default, prog=f"python -m bench {command}")
+        with redirect_stdout(said), redirect_stderr(said):
+            return tyro.cli(kind, args=arguments, default=default, prog=f"python -m bench {command}")
+    except SystemExit as leave:
+        if leave.code in (0, None):
+            raise
+        raise Wrong(_one_line(said.getvalue()) or "wrong arguments") from None
+
+
+def _one_line(box: str) -> str:
+    text = re.sub(r"[╭╮╰╯│─┌┐└┘━]+|\x1b\[[0-9;]*m", " ", box)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _options(arguments: list[str], command: str) -> tuple[str, Options]:
+    name = "laptop"
+    if arguments and not arguments[0].startswith("-"):
+        name, arguments = arguments[0], arguments[1:]
+    default = Options(presets.preset(name))
+    try:
+        options = parse(Options, arguments, f"{command} {name}", default)
+    except (ValueError, TypeError) as error:
+        raise Wrong(str(error)) from None
+    if options.workers < 1:
+        raise Wrong(f"workers is {options.workers}: give a whole number from 1")
+    return name, options
+
+
+def _run(arguments: list[str], console: Console) -> int:
+    name, options = _options(arguments, "run")
+    return run(name, options.preset, options.output or Path("results/latest") / name, CACHE, options.workers, console)
+
+
+def _tune(arguments: list[str], console: Console) -> int:
+    _, options = _options(arguments, "tune")
+    return tune(options.preset, options.output or Path("results/latest/tuning"), CACHE, options.workers, console)
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Writes results.csv, speed.csv, table.md and energy.svg of a results folder again, and shows the table."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("results/latest/laptop")
+
+
+def _table(arguments: list[str], console: Console) -> int:
+    folder = parse(TableOptions, arguments, "table", TableOptions()).folder
+    tables.write(folder)
+    tables.show(folder, console)
+    return 0
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0] if text else ""
+
+
+def _list(arguments: list[str], console: Console) -> int:
+    if arguments:
+        raise Wrong(f"list takes no arguments, not {' '.join(arguments)}")
+    for title, package, get in (("Systems", "systems", systems.get), ("Models", "models", models.get)):
+        console.print(title, style="bold")
+        for name in (systems if package == "systems" else models).names():
+            get(name)
+            console.print(f"  {name:22} {_first_line(sys.modules[f'{package}.{name}'].__doc__)}", markup=False, highlight=False)
+    console.print("Floors", style="bold")
+    for name, floor in FLOORS.items():
+        console.print(f"  {name:22} {_first_line(floor.__doc__)}", markup=False, highlight=False)
+    console.print("Presets", style="bold")
+    for name, preset in PRESETS.items():
+        runs = sum(len(cell.seeds) for cell in grid.cells(preset))
+        grid_size = f"{len(preset.systems)} systems x {len(preset.models)} models, seeds {' '.join(map(str, preset.seeds))}"
+        text = f"{grid_size}, {preset.steps} steps: {runs} runs"
+        console.print(f"  {name:22} {text}", markup=False, highlight=False)
+    return 0
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """All that is known of one run."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """name of the run, or its beginning, such as double_pendulum-lnn-s0"""
+    folder: Path = Path("results/latest/laptop")
+    """results folder"""
+
+
+def _show(arguments: list[str], console: Console) -> int:
+    options = parse(ShowOptions, arguments, "show", tyro.MISSING)
+    _, rows, _ = grid.read_grid(options.folder)
+    found = [r for r in rows if r["run"].startswith(options.run)]
+    if len(found) != 1:
+        there = [r["run"] for r in found or rows]
+        raise Wrong(f"{len(found)} runs in {options.folder} begin with '{options.run}': choose from {', '.join(there)}")
+    result = found[0]
+    console.print(result["run"], style="bold", highlight=False)
+    console.print(f"status: {result['status']}" + (f" at step {result['diverged_at_step']}" if result.get("diverged_at_step") is not None else ""))
+    for part in ("metrics", "speed"):
+        for name, value in result[part].items():
+            console.print(f"  {name:28} {tables.number(value):>10} {tables.UNITS.get(name, '1').replace('1', '') or ''}", highlight=False)
+    console.print_json(data=results._plain({name: result[name] for name in ("configuration", "scales", "provenance") if name in result}))
+    return 0

@@ -1,0 +1,156 @@
+"""Data sets: true trajectories in double precision, split by trajectory, drawn once for all models and cached by content."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from filelock import FileLock
+from jaxtyping import Array, Float
+
+from bench import identity, metrics
+from bench.presets import Preset
+from systems import _truth
+from systems._system import System
+
+TOGETHER = 50  # trajectories integrated at once: they wait for the slowest
+ENERGY_TOLERANCE = 1e-8  # of the energy scale, on every trajectory
+SHARES = (0.8, 0.1)  # for training and validation; the rest is for test
+SPLITS = ("training", "validation", "test", "evaluation")
+FEWEST = 20  # trajectories, so that no split is empty
+DATA_FIELDS = ("sampling", "data_seed", "data_share", "horizon_share", "segment")  # of a preset, that a data set depends on
+
+
+class DataError(ValueError):
+    """A data set that cannot be believed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Trajectories of one purpose, float64, in the (q, v) chart."""
+
+    x: Float[np.ndarray, "trajectory time 2 dof"]
+    rate: Float[np.ndarray, "trajectory time 2 dof"]
+    c: Float[np.ndarray, "trajectory context"]
+
+    def states(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, rate, c) of all frames of all trajectories, one after the other."""
+        n, time = self.x.shape[:2]
+        return self.x.reshape(n * time, *self.x.shape[2:]), self.rate.reshape(n * time, *self.rate.shape[2:]), np.repeat(self.c, time, axis=0)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """All that models of one system are trained on and judged by."""
+
+    training: Split
+    validation: Split
+    test: Split
+    evaluation: Split  # long trajectories from the evaluation's starts; rate is not kept there and empty
+    reliable: Float[np.ndarray, " start"]  # s, up to which two truth solvers agree on an evaluation trajectory
+
+
+def key(name: str, system: System, preset: Preset) -> str:
+    """Name of a data set in the cache: the hash of everything that it is made from."""
+    made_from = {
+        "system": system,
+        "recording": system.recording,
+        **{f: getattr(preset, f) for f in DATA_FIELDS if f != "segment" or preset.sampling == "states"},
+        "versions": identity.versions(),
+    }
+    return identity.digest(identity.canonical(made_from), identity.code(name, None, identity.DATA_CODE))[:16]
+
+
+def load(name: str, system: System, preset: Preset, cache: Path) -> DataSet:
+    """The data set from the cache, made now if it is not there. Raises `DataError` if the cache is damaged."""
+    path = cache / f"{name}-{key(name, system, preset)}.npz"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            _write(path, generate(system, preset))
+        return _read(path)
+
+
+def check(name: str, system: System, preset: Preset, cache: Path) -> None:
+    """Raises `DataError` if the cached data set is damaged."""
+    path = cache / f"{name}-{key(name, system, preset)}.npz"
+    if path.exists():
+        _read(path)
+
+
+def generate(system: System, preset: Preset) -> DataSet:
+    """Draws and integrates all trajectories. Raises `DataError` if one doesn't keep its energy."""
+    recording = system.recording
+    training_key, evaluation_key = jax.random.split(jax.random.key(preset.data_seed))
+    count = max(FEWEST, round(preset.data_share * recording.trajectories))
+    frames = round(recording.duration / recording.frame)
+    if preset.sampling == "states":
+        count, frames = count * ((frames + 1) // preset.segment), preset.segment - 1
+    sample = system.sample_initial if preset.sampling == "trajectories" else system.sample_state
+    x, c = jax.vmap(sample)(jax.random.split(training_key, count))
+    x = integrate(system, x, c, frames)
+    rate = jax.jit(jax.vmap(jax.vmap(system.field, (0, None))))(x, c)
+    ends = [round(SHARES[0] * count), round(sum(SHARES) * count)]
+    training, validation, test = (Split(*parts) for parts in zip(*(np.split(np.asarray(a), ends) for a in (x, rate, c)), strict=True))
+
+    starts = jnp.arange(recording.starts)
+    x, c = jax.vmap(system.sample_evaluation)(jax.random.split(evaluation_key, recording.starts), starts)
+    frames = max(1, round(preset.horizon_share * recording.horizon / recording.frame))
+    x_true = integrate(system, x, c, frames)
+    other = integrate(system, x, c, frames, solver=diffrax.Tsit5())
+    apart = metrics.first_frame(metrics.distance(np.asarray(other[:, 1:]), np.asarray(x_true[:, 1:]), system.spec) > metrics.VALID / 10)
+    evaluation = Split(np.asarray(x_true), np.zeros((0, *x_true.shape[1:])), np.asarray(c))
+    return DataSet(training, validation, test, evaluation, apart * recording.frame)
+
+
+def integrate(system: System, x, c, frames: int, solver=None) -> Float[Array, "n time 2 dof"]:
+    """True trajectories of frames 0 ... `frames`. Raises `DataError` unless each keeps its energy to 1e-8 of the energy scale."""
+    times = jnp.arange(frames + 1) * system.recording.frame
+    solve = jax.jit(jax.vmap(lambda x, c: _truth.trajectory(system, x, c, times, solver)))
+    n = len(x)
+    order = np.arange(-(-n // TOGETHER) * TOGETHER) % n if n > TOGETHER else np.arange(n)  # whole batches: one compilation
+    batches = [order[i : i + TOGETHER] for i in range(0, len(order), TOGETHER)]
+    trajectories = jnp.concatenate([solve(x[i], c[i]) for i in batches])[:n]
+    energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))(trajectories, c)
+    drift = jnp.abs(energy - energy[:, :1]).max(axis=1) / system.energy_scale(x, c)
+    if not (drift <= ENERGY_TOLERANCE).all():
+        worst = int(jnp.argmax(jnp.where(jnp.isnan(drift), jnp.inf, drift)))
+        raise DataError(
+            f"true trajectory {worst} of {type(system).__name__} loses {drift[worst]:.1e} of the energy scale, more than {ENERGY_TOLERANCE:.0e}: "
+            f"sample milder starts or shorten the trajectories (state [q, v] = {np.asarray(x[worst]).tolist()}, c = {np.asarray(c[worst]).tolist()})"
+        )
+    return trajectories
+
+
+def _flat(data: DataSet) -> dict[str, np.ndarray]:
+    splits = {name: getattr(data, name) for name in SPLITS}
+    return {f"{name}.{part}": getattr(s, part) for name, s in splits.items() for part in ("x", "rate", "c")} | {"reliable": data.reliable}
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        h.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return h.hexdigest()
+
+
+def _write(path: Path, data: DataSet) -> None:
+    arrays = _flat(data)
+    temporary = path.with_suffix(".partial.npz")
+    np.savez(temporary, checksum=np.array(_checksum(arrays)), **arrays)  # pyright: ignore[reportArgumentType]
+    temporary.replace(path)
+
+
+def _read(path: Path) -> DataSet:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if str(arrays.pop("checksum")) != _checksum(arrays):
+            raise ValueError("its checksum does not fit")
+        training, validation, test, evaluation = (Split(*(arrays[f"{name}.{part}"] for part in ("x", "rate", "c"))) for name in SPLITS)
+        return DataSet(training, validation, test, evaluation, arrays["reliable"])
+    except Exception as error:  # whatever a damaged zip file makes numpy raise
+        raise DataError(f"the cached data set {path} is damaged ({error}): delete it, it will be made again") from error

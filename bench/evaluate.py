@@ -1,0 +1,161 @@
+"""Evaluation: a trained model, or a floor, against the true system, on held-out states and in long rollouts."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bench import metrics
+from bench.data import DataSet, Split
+from bench.train import smallest_mass_eigenvalue
+from systems._integrators import advance, rollout
+from systems._system import Spec, System
+
+TEST_STATES = 8192  # independent enough for field errors good to a per cent
+CURVE_POINTS = 200  # in time, of a stored curve: what a figure can show
+
+
+def in_single(function: Callable, x, c, spec: Spec):
+    """Calls a model as it was trained, in float32, and gives the result back in x's own precision.
+
+    States are kept in float64 between the steps of a rollout and angles are brought to [−π, π] before the cast: rounding 10⁴ states, and
+    angles of many turns, would cost more energy than the integrator.
+    """
+    turns = jnp.round(x[0] / (2 * jnp.pi)) * jnp.array(spec.is_angle()) if not spec.lattice else 0.0
+    wrapped = x.at[0].add(-2 * jnp.pi * turns)
+    return function(wrapped.astype(jnp.float32), c.astype(jnp.float32)).astype(x.dtype)
+
+
+class Evaluator:
+    """Evaluates the models of one cell, one after the other, with one compilation."""
+
+    def __init__(self, system: System, data: DataSet):
+        self.system, self.data = system, data
+        x, rate, c = data.test.states()
+        chosen = np.linspace(0, len(x) - 1, min(TEST_STATES, len(x))).astype(int)
+        self.test = x[chosen], rate[chosen], c[chosen]
+        self.limit = self._limit()
+        self._predict = jax.jit(self._predicted_rates)
+        self._rollout = jax.jit(self.rollouts, static_argnames="frames")
+        self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))
+        self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)))
+        self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a))
+
+    def _limit(self) -> np.ndarray:
+        """Ten times the range of the training data; angles have none."""
+        spec = self.system.spec
+        if spec.lattice:
+            return metrics.RANGE * np.abs(self.data.training.x).max(axis=(0, 1, 3), keepdims=True)[0, 0]
+        limit = metrics.RANGE * np.abs(self.data.training.x).max(axis=(0, 1))
+        limit[0, np.array(spec.is_angle())] = np.inf
+        return limit
+
+    def __call__(self, model) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Metrics by name (PROTOCOL: errors are fractions), and curves over time. What a model doesn't have is absent."""
+        results = {}
+        if hasattr(model, "derivative"):
+            results |= self.field_metrics(model)
+        if hasattr(model, "mass_matrix"):
+            x, _, c = self.test
+            results["smallest_mass_eigenvalue"] = float(smallest_mass_eigenvalue(model, jnp.float32(x[:512]), jnp.float32(c[:512])))
+        rollout_metrics, curves = self.rollout_metrics(model)
+        return results | rollout_metrics, curves
+
+    def _predicted_rates(self, model, x, c):
+        """ẋ̂ in the (q, v) chart at states x = (q, v)."""
+        system = self.system
+
+        def one(x, c):
+            predicted = in_single(model.derivative, system.to_chart(x, c, model.chart), c, system.spec)
+            return system.rate_from_chart(predicted, x, c, model.chart)
+
+        return jax.vmap(one)(x, c)
+
+    def field_metrics(self, model) -> dict[str, float]:
+        """field_error, acceleration_error and force_error on held-out states of the training law."""
+        x, true, c = self.test
+        predicted = np.asarray(self._predict(model, x, c))
+        forces = [np.asarray(self._force(x, c, rate[:, 1])) for rate in (predicted, true)]
+        return {
+            "field_error": metrics.field_error(predicted, true, self.system.spec.lattice),
+            "acceleration_error": metrics.acceleration_error(predicted[:, 1], true[:, 1]),
+            "force_error": metrics.acceleration_error(*forces),
+        }
+
+    def one_frame_error(self, model, split: Split) -> float:
+        """Mean |x̂ − x| one frame ahead, in the model's chart, in units of the spread of the change that a frame brings: what `tune` makes small.
+
+        The one error that every model has, a step map and a field alike.
+        """
+        before, after = (split.x[:, a:b].reshape(-1, *split.x.shape[2:]) for a, b in ((None, -1), (1, None)))
+        chosen = np.linspace(0, len(before) - 1, min(TEST_STATES, len(before))).astype(int)
+        c = np.repeat(split.c, split.x.shape[1] - 1, axis=0)[chosen]
+        convert = jax.vmap(lambda x, c: self.system.to_chart(x, c, model.chart))
+        change = np.asarray(convert(after[chosen], c) - convert(before[chosen], c))
+        predicted = np.asarray(self._rollout(model, before[chosen], c, frames=1)[:, 0] - convert(before[chosen], c))
+        error = np.abs(predicted - change) / change.std(axis=0)
+        return float(np.where(np.isfinite(error), error, np.inf).mean())
+
+    def rollouts(self, model, x, c, frames: int):
+        """Predicted frames 1 ... `frames` from starts x = (q, v), in the model's own chart: [start, time, 2, dof]."""
+        spec, recording = self.system.spec, self.system.recording
+
+        def one(x, c):
+            x = self.system.to_chart(x, c, model.chart)
+            if hasattr(model, "change"):
+                return rollout(lambda x: x + in_single(model.change, x, c, spec), x, frames)
+
+            def field(x):
+                return in_single(model.derivative, x, c, spec)
+
+            return rollout(lambda x: advance(field, x, recording.frame, recording.substeps), x, frames)
+
+        return jax.vmap(one)(x, c)
+
+    def rollout_metrics(self, model) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What long rollouts from the evaluation's starts show."""
+        system, spec, recording = self.system, self.system.spec, self.system.recording
+        true, c = self.data.evaluation.x[:, 1:], jnp.asarray(self.data.evaluation.c)
+        start = jnp.asarray(self.data.evaluation.x[:, 0])
+        frames = true.shape[1]
+        given = model.start(start) if hasattr(model, "start") else start
+        own = self._rollout(model, given, c, frames=frames)
+        predicted = own
+        if model.chart != "qv":
+            predicted = jax.jit(jax.vmap(jax.vmap(lambda x, c: system.from_chart(x, c, model.chart), (0, None))))(own, c)
+        predicted = np.asarray(predicted)
+        diverged = metrics.divergence(predicted, self.limit, np.asarray(self._admissible(predicted)))
+        initial = jax.vmap(system.energy)(start, c)
+        scale = system.energy_scale(start, c)
+        energy = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), initial, scale, diverged)
+        state = metrics.rollout_error(predicted, true, spec, diverged)
+        distance = metrics.distance(predicted, true, spec)
+        window = max(1, min(frames, round(recording.window / recording.frame)))
+        results = {
+            "rollout_error": metrics.geometric_mean(state[:, :window]),
+            "valid_time": float(np.median(metrics.valid_time(distance, diverged, recording.frame, self.data.reliable))),
+            "energy_error_last_mean": float(energy[:, -1].mean()),
+            "energy_error_last_median": float(np.median(energy[:, -1])),
+            "energy_error_mean": float(energy.mean()),
+            "energy_error_max": float(energy.max()),
+            "diverged_rollouts": int((diverged < frames).sum()),
+        }
+        every = max(1, frames // CURVE_POINTS)
+        shown = slice(every - 1, None, every)
+        if spec.lattice:
+            results["momentum_error"] = float(metrics.momentum_error(predicted, true, diverged).mean())
+            results["field_error_last"] = float(metrics.final_field_error(predicted, true, diverged).mean())
+        if hasattr(model, "energy"):
+            results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, shown], c, diverged < frames)
+        time = recording.frame * (1 + np.arange(frames)[shown])
+        curves = {"time": time, "energy_error": energy[:, shown], "rollout_error": state[:, shown]}
+        return results, {name: values.astype(np.float32) for name, values in curves.items()}
+
+    def _own_energy_drift(self, model, start, own, c, diverged) -> float:
+        """|E(ẑ_T) − E(z_0)| of the learnt energy over its spread between starts, mean over starts; in double precision, as differences are small."""
+        system, double = self.system, jax.tree.map(lambda a: a.astype(jnp.float64), model)
+        energy = jax.jit(jax.vmap(double.energy))
+        initial = energy(jax.vmap(lambda x, c: system.to_chart(x, c, model.chart))(start, c), c)
+        drift = np.abs(np.asarray(energy(own[:, -1], c) - initial)) / float(initial.std())
+        return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())

@@ -1,0 +1,123 @@
+"""A grid: which runs a preset asks for, what each is called, and which of them are there."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import jax
+
+import models
+import systems
+from bench import identity, results
+from bench.data import DATA_FIELDS
+from bench.floors import FLOORS
+from bench.presets import Preset
+from models import Model
+from systems._system import System
+
+EXECUTION = "one program a seed, lax.scan in chunks, float32"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model (or floor) on one system, under one preset."""
+
+    preset: Preset
+    system: str
+    model: str
+
+    @property
+    def is_floor(self) -> bool:
+        return self.model in FLOORS
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """Seeds of its runs; a floor has no seed and one run."""
+        return (None,) if self.is_floor else self.preset.seeds
+
+    def get_system(self) -> System:
+        return systems.get(self.system, self.preset.constants)
+
+    def get_model(self) -> type[Model]:
+        return models.get(self.model)
+
+    def get_settings(self):
+        """The model's hyper-parameters under this preset."""
+        return self.get_model().paper if self.preset.hyperparameters == "paper" else self.get_model().settings
+
+    def configuration(self) -> dict:
+        """All that a run of this cell depends on, but for its seed and the code."""
+        system = self.get_system()
+        preset = self.preset.of_a_run()
+        if self.is_floor:
+            return {"preset": {f: preset[f] for f in DATA_FIELDS}, "system": system, "recording": system.recording}
+        return {"preset": preset, "system": system, "recording": system.recording, "settings": self.get_settings()}
+
+    @cached_property
+    def _identity(self) -> tuple[str, str]:
+        model = None if self.is_floor else self.model
+        training = identity.code(self.system, model, identity.TRAINING_CODE)
+        evaluation = identity.code(self.system, model, (*identity.TRAINING_CODE, *identity.EVALUATION_CODE))
+        return training, evaluation
+
+    @property
+    def training_code(self) -> str:
+        """Hash of the code that trains this cell."""
+        return self._identity[0]
+
+    @property
+    def evaluation_code(self) -> str:
+        """Hash of the code that trains and evaluates it: the key of its metrics."""
+        return self._identity[1]
+
+    def run_id(self, seed: int | None) -> str:
+        """Name of a run: readable, and a hash of configuration, code, versions, kind of device and execution mode."""
+        device = jax.devices()[0].device_kind
+        made_from = [self.configuration(), self.training_code, identity.versions(), device, EXECUTION]
+        key = identity.digest(identity.canonical(made_from), str(seed))[:12]
+        return "-".join([self.system, self.model, *([] if seed is None else [f"s{seed}"]), key])
+
+
+def cells(preset: Preset) -> list[Cell]:
+    """All cells, floors first within a system, the rest in the preset's order."""
+    rows = []
+    for system in preset.systems:
+        applicable = [name for name, floor in FLOORS.items() if floor.applies(systems.get(system, preset.constants))]
+        rows += [Cell(preset, system, model) for model in (*applicable, *preset.models)]
+    return rows
+
+
+def folder(output: Path, run_id: str) -> Path:
+    """Where a run lives in a results folder."""
+    return output / "runs" / run_id
+
+
+def state(output: Path, cell: Cell, seed: int | None) -> str:
+    """`missing`, `evaluate` (trained, its metrics stale), `measure` (its speed not measured) or `done`. Raises `ResultsError` for damage."""
+    where = folder(output, cell.run_id(seed))
+    if not (where / results.RESULT).exists():
+        return "missing"
+    result = results.read(where)
+    if result["status"] == "failed":
+        return "missing"
+    if result["provenance"]["evaluation_code"] != cell.evaluation_code:
+        return "evaluate" if (where / results.PARAMETERS).is_dir() else "missing"
+    return "measure" if not cell.is_floor and seed == cell.preset.seeds[0] and not result["speed"] else "done"
+
+
+def write_manifest(output: Path, name: str, preset: Preset) -> None:
+    """`grid.json`: which runs make up the table of a results folder, in order."""
+    runs = [cell.run_id(seed) for cell in cells(preset) for seed in cell.seeds]
+    values = {f.name: getattr(preset, f.name) for f in fields(preset)}
+    results.write_json(output / results.GRID, {"schema": results.SCHEMA, "name": name, "preset": values, "runs": runs})
+
+
+def read_grid(output: Path) -> tuple[dict, list[dict], list[str]]:
+    """(manifest, results that are there, names of runs that are not) of a results folder. Raises `ResultsError`."""
+    manifest = results.read_json(output / results.GRID)
+    if manifest.get("schema") != results.SCHEMA or not isinstance(manifest.get("runs"), list):
+        raise results.ResultsError(
+            f"{output / results.GRID} has schema {manifest.get('schema')!r}, this version reads {results.SCHEMA}: choose another folder"
+        )
+    there = [run for run in manifest["runs"] if (folder(output, run) / results.RESULT).exists()]
+    return manifest, [results.read(folder(output, run)) for run in there], [run for run in manifest["runs"] if run not in there]

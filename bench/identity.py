@@ -1,0 +1,74 @@
+"""Names of runs and data sets: hashes of what they are made from, so that nothing stale is ever taken for fresh."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")  # whose versions can change a result
+DATA_CODE = ("bench/data.py", "bench/metrics.py")
+TRAINING_CODE = (*DATA_CODE, "bench/train.py")
+EVALUATION_CODE = ("bench/evaluate.py", "bench/floors.py", "bench/metrics.py")
+
+
+def canonical(value) -> str:
+    """The one text of a configuration: JSON with sorted keys, of dataclasses the class and every field."""
+
+    def encode(value):
+        if is_dataclass(value) and not isinstance(value, type):
+            return {"class": type(value).__name__, **asdict(value)}
+        raise TypeError(f"{value!r} has no canonical text")
+
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=encode, allow_nan=False)
+
+
+def digest(*parts: str) -> str:
+    """SHA-256 of the parts, each preceded by its length."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        h.update(len(data).to_bytes(8, "big") + data)
+    return h.hexdigest()
+
+
+@cache
+def _syntax(path: Path) -> str:
+    """The syntax tree of a file without docstrings: comments, layout and documentation don't count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _with_imports(path: Path) -> set[Path]:
+    """A row file and the row files of its own package that it imports, to any depth."""
+    found, left = set(), {path}
+    while left:
+        current = left.pop()
+        found.add(current)
+        for node in ast.walk(ast.parse(current.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported = ROOT / (node.module.replace(".", "/") + ".py")
+                if imported.exists() and imported not in found:
+                    left.add(imported)
+    return {p for p in found if p.parent == path.parent}
+
+
+def code(system: str, model: str | None, files: tuple[str, ...]) -> str:
+    """Hash of the infrastructure of systems/, of models/ where there is a model, of the two rows, and of `files` of bench/."""
+    paths = {*(ROOT / "systems").glob("_*.py"), *_with_imports(ROOT / "systems" / f"{system}.py"), *(ROOT / f for f in files)}
+    if model is not None:
+        paths |= {*(ROOT / "models").glob("_*.py"), *_with_imports(ROOT / "models" / f"{model}.py")}
+    return digest(*(part for path in sorted(paths) for part in (path.relative_to(ROOT).as_posix(), _syntax(path))))
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a result."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}

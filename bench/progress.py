@@ -1,0 +1,125 @@
+"""What a person sees while a grid runs: a live table in a terminal, plain lines elsewhere."""
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bench.worker import Event, Job
+
+SYMBOLS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 7 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def _key(job: Job, seed: int | None) -> tuple[str, str, int | None]:
+    """System, row and seed; a row of a tuning run is a model at a learning rate."""
+    rate = f" at {job.cell.preset.learning_rate:g}" if job.kind == "tune" else ""
+    return job.cell.system, job.cell.model + rate, seed
+
+
+class Progress:
+    """Follows the events of a grid. Use as a context; `title` says what runs."""
+
+    def __init__(self, title: str, jobs: list[Job], workers: int, console: Console, already_done: int = 0):
+        self.title, self.jobs, self.workers, self.console, self.already_done = title, jobs, workers, console, already_done
+        self.state = {_key(job, seed): "waiting" for job in jobs for seed in job.seeds}
+        self.running: dict[tuple, dict] = {}
+        self.seconds: dict[tuple, list[float]] = {}  # of finished runs, by cell
+        self.start = time.monotonic()
+        # live tables need a terminal; a refresh twice a second costs a worker nothing
+        self.live = Live(get_renderable=self._render, console=console, refresh_per_second=2) if console.is_terminal else None
+
+    def __enter__(self):
+        if self.live:
+            self.live.start()
+        else:
+            self.console.print(f"{self.title}: {len(self.state)} to do, {self.already_done} done before, {self.workers} workers")
+        return self
+
+    def __exit__(self, *_):
+        if self.live:
+            self.live.stop()
+
+    def tell(self, job: Job, event: Event) -> None:
+        """Takes note of an event."""
+        key = _key(job, event.seed)
+        if event.what == "started":
+            self.state[key] = "running"
+            self.running[key] = {"since": time.monotonic(), "doing": "compiling"}
+        elif event.what == "step":
+            entry = self.running[key]
+            now = time.monotonic()
+            if "first" in entry:
+                rate = (event.step - entry["first"][0]) / (now - entry["first"][1])
+                entry["doing"] = f"step {event.step}/{job.cell.preset.steps}  loss {event.value:.3g}  {rate:.0f} steps/s"
+            else:  # the first chunk contains the compilation
+                entry["first"] = (event.step, now)
+                entry["doing"] = f"step {event.step}/{job.cell.preset.steps}  loss {event.value:.3g}"
+        elif event.what == "evaluating":
+            self.running[key]["doing"] = "evaluating"
+        elif event.what == "done":
+            entry = self.running.pop(key, {"since": time.monotonic()})
+            seconds = time.monotonic() - entry["since"]
+            failed = event.status.startswith("failed")
+            self.state[key] = "failed" if failed else "done"
+            if not failed:
+                self.seconds.setdefault(key[:2], []).append(seconds)
+            if not self.live or failed:
+                self._line(key, event.status, entry.get("doing", ""), seconds)
+
+    def _line(self, key, status: str, doing: str, seconds: float) -> None:
+        finished = sum(s in ("done", "failed") for s in self.state.values())
+        seed = "" if key[2] is None else f" seed {key[2]}"
+        text = status if status.startswith("failed") else f"{duration(seconds)}"
+        self.console.print(
+            f"[{finished}/{len(self.state)}] {key[0]} x {key[1]}{seed}: {text}, {duration(self.left())} left", highlight=False, markup=False
+        )
+
+    def left(self) -> float:
+        """Estimate of the time left [s], from finished runs of the same cell, else of all cells."""
+        known = [s for values in self.seconds.values() for s in values]
+        typical = sum(known) / len(known) if known else 0.0
+        total = 0.0
+        for (system, model, seed), state in self.state.items():
+            if state in ("waiting", "running"):
+                own = self.seconds.get((system, model))
+                expected = sum(own) / len(own) if own else typical
+                since = self.running.get((system, model, seed), {}).get("since")
+                total += max(0.0, expected - (time.monotonic() - since if since else 0.0))
+        return total / max(1, self.workers)
+
+    def _render(self) -> Group:
+        systems = list(dict.fromkeys(key[0] for key in self.state))
+        names = list(dict.fromkeys(key[1] for key in self.state))
+        table = Table(title=self.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("")
+        for system in systems:
+            table.add_column(system)
+        for model in names:
+            cells = []
+            for system in systems:
+                text = Text()
+                for (s, m, _), state in self.state.items():
+                    if (s, m) == (system, model):
+                        text.append(*SYMBOLS[state])
+                cells.append(text)
+            table.add_row(model, *cells)
+        finished = sum(s in ("done", "failed") for s in self.state.values())
+        left = f"about {duration(self.left())} left" if self.seconds else "time left not known yet"
+        lines = [
+            f"{finished} of {len(self.state)} done, {self.already_done} were done before, {duration(time.monotonic() - self.start)} so far, {left}"
+        ]
+        for (system, model, seed), entry in self.running.items():
+            lines.append(f"▶ {system} × {model}{'' if seed is None else f' seed {seed}'}: {entry['doing']}")
+        lines.append("✓ done  ▶ running  · waiting  ✗ failed: one sign a seed")
+        return Group(table, *(Text(line) for line in lines))

@@ -1,0 +1,77 @@
+"""`bench tune`: the same small search for every model, over the learning rate alone, on validation data."""
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from bench import grid, pool, results
+from bench.presets import Preset
+from bench.progress import Progress
+from bench.worker import Event, Job
+
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+SEED = 1000  # not one of the benchmark's
+
+
+def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Console) -> int:
+    """Trains every model on every system with every rate, and writes tuning.csv: criterion by trial, and which rate each model should have.
+
+    The criterion is the error one frame ahead on validation trajectories, a geometric mean over systems; a trial that diverges or fails counts
+    as infinite. 1 if some failed.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        Job("tune", grid.Cell(replace(preset, learning_rate=rate, seeds=(SEED,)), system, model), (SEED,), output, cache)
+        for model in reversed(preset.models)
+        for system in preset.systems
+        for rate in RATES
+    ]
+    values: dict[tuple, float] = {}
+    failed = []
+    with Progress("tuning", jobs, min(workers, len(jobs)), console) as progress:
+
+        def tell(job: Job, event: Event) -> None:
+            progress.tell(job, event)
+            if event.what == "value":
+                values[job.cell.model, job.cell.preset.learning_rate, job.cell.system] = event.value
+            elif event.status.startswith("failed"):
+                failed.append(f"{job.cell.system} x {job.cell.model} at {job.cell.preset.learning_rate}: {event.status}")
+
+        pool.run(jobs, workers, output / "logs", tell)
+    write(output / "tuning.csv", preset, values)
+    for line in failed:
+        console.print(line, style="red", markup=False)
+    for model, rate in chosen(preset, values).items():
+        console.print(f"{model}: learning_rate = {rate:g}", highlight=False)
+    console.print(f"Trials: {output / 'tuning.csv'}. Put the chosen rates into the models' files as defaults.", highlight=False)
+    return 1 if failed else 0
+
+
+def criterion(preset: Preset, values: dict, model: str, rate: float) -> float:
+    """Geometric mean over systems; infinite if a trial has no finite value."""
+    errors = np.array([values.get((model, rate, system), np.inf) for system in preset.systems])
+    return float(np.exp(np.log(errors).mean())) if np.isfinite(errors).all() else float("inf")
+
+
+def chosen(preset: Preset, values: dict) -> dict[str, float]:
+    """The rate with the least criterion of each model."""
+    return {model: min(RATES, key=lambda rate: criterion(preset, values, model, rate)) for model in preset.models}
+
+
+def write(path: Path, preset: Preset, values: dict) -> None:
+    """One line per trial: model, learning rate, error on each system, their geometric mean, chosen or not."""
+    best = chosen(preset, values)
+    lines = defaultdict(list)
+    for model in preset.models:
+        for rate in RATES:
+            lines["model"].append(model)
+            lines["learning_rate"].append(rate)
+            for system in preset.systems:
+                lines[system].append(values.get((model, rate, system), np.inf))
+            lines["geometric_mean"].append(criterion(preset, values, model, rate))
+            lines["chosen"].append(rate == best[model])
+    results.write_atomically(path, pd.DataFrame(lines).to_csv(index=False, float_format="%.4g", lineterminator="\n").encode())

@@ -1,0 +1,190 @@
+"""A worker process: trains, evaluates and measures cells that it is sent, and tells what it does."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # imported in the worker itself: JAX must not start before its threads are set
+    from bench.grid import Cell
+
+Kind = Literal["train", "evaluate", "measure", "tune"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work on one cell: the seeds one after the other, so that it compiles once."""
+
+    kind: Kind
+    cell: "Cell"
+    seeds: tuple[int | None, ...]
+    output: Path
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells the grid about one run; `seed` is -1 where it speaks of the whole job."""
+
+    what: Literal["started", "step", "evaluating", "done", "value", "finished"]
+    seed: int | None = None
+    step: int = 0
+    value: float = 0.0  # loss of a step, criterion of a tuning trial
+    status: str = ""
+
+
+def environment() -> dict[str, str]:
+    """Variables under which a worker computes with one thread, and shares a GPU with others."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    threads = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**threads, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+def work(connection: Connection, log: Path) -> None:
+    """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
+    os.environ.update(environment())
+    with log.open("a", buffering=1) as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+        try:
+            while (job := connection.recv()) is not None:
+                try:
+                    perform(job, connection.send)
+                except Exception:
+                    traceback.print_exc()
+                    connection.send(Event("finished", -1, status=traceback.format_exc(limit=-1).strip().splitlines()[-1]))
+                else:
+                    connection.send(Event("finished", -1))
+        except (EOFError, BrokenPipeError, KeyboardInterrupt):
+            pass  # the grid has ended: nobody waits for more
+
+
+def perform(job: Job, send) -> None:
+    """Does one job, run by run. Each run's result is on disk before `done` is sent."""
+    import jax
+
+    from bench import data, measure, train
+    from bench.evaluate import Evaluator
+    from bench.floors import FLOORS
+
+    cell = job.cell
+    system = cell.get_system()
+    dataset = data.load(cell.system, system, cell.preset, job.cache)
+    if cell.is_floor:
+        send(Event("started", None))
+        result = Evaluator(system, dataset)(FLOORS[cell.model](system, dataset))
+        _write(job, None, "finished", *result)
+        send(Event("done", None, status="finished"))
+        return
+    trainer = train.Trainer(cell.get_model(), system, dataset, cell.preset)
+    evaluate = Evaluator(system, dataset)
+    for seed in job.seeds:
+        if seed is None:
+            raise ValueError(f"{cell.model} is trained: its runs have seeds")
+        send(Event("started", seed))
+        if job.kind == "train":
+            trained = trainer(seed, lambda step, loss, seed=seed: send(Event("step", seed, step, loss)))
+            send(Event("evaluating", seed))
+            _finish(job, seed, trainer, trained, evaluate)
+        elif job.kind == "evaluate":
+            _evaluate_again(job, seed, trainer, evaluate)
+        elif job.kind == "measure":
+            _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
+        elif job.kind == "tune":
+            trained = trainer(seed, lambda step, loss, seed=seed: send(Event("step", seed, step, loss)))
+            send(Event("value", seed, value=evaluate.one_frame_error(trained.model, dataset.validation)))
+        send(Event("done", seed, status="finished"))
+    jax.clear_caches()
+
+
+def _folder(job: Job, seed) -> Path:
+    from bench import grid
+
+    return grid.folder(job.output, job.cell.run_id(seed))
+
+
+def _finish(job: Job, seed, trainer, trained, evaluate) -> None:
+    from bench import parameters
+
+    parameters.save(_folder(job, seed) / "parameters", trained.model)
+    metrics, curves = evaluate(trained.model)
+    curves = {**{f"training_{name}": values for name, values in trained.history.items()}, **curves}
+    status = "finished" if trained.diverged_at is None else "diverged"
+    _write(job, seed, status, trained.metrics() | metrics, curves, trainer, trained.diverged_at)
+
+
+def _evaluate_again(job: Job, seed, trainer, evaluate) -> None:
+    from bench import parameters, results, train
+
+    where = _folder(job, seed)
+    old = results.read(where)
+    like = train.initial(trainer.model, trainer.system, trainer.values, trainer.scales, seed)
+    metrics, curves = evaluate(parameters.restore(where / results.PARAMETERS, like))
+    kept = {name: old["metrics"][name] for name in ("train_loss", "validation_loss", "parameters")}
+    before = {name: values for name, values in results.curves(where, old).items() if name.startswith("training_")}
+    _write(job, seed, old["status"], kept | metrics, {**before, **curves}, trainer, old["diverged_at_step"], old["speed"])
+
+
+def _add_speed(job: Job, seed, speed: dict) -> None:
+    from bench import results
+
+    where = _folder(job, seed)
+    result = results.read(where)
+    results.write(where, {**result, "speed": speed})
+
+
+def _write(job: Job, seed, status, metrics, curves, trainer=None, diverged_at=None, speed=None) -> None:
+    from dataclasses import asdict
+
+    from bench import identity, results
+
+    cell = job.cell
+    configuration = cell.configuration()
+    result = {
+        "run": cell.run_id(seed),
+        "system": cell.system,
+        "model": cell.model,
+        "seed": seed,
+        "status": status,
+        "diverged_at_step": diverged_at,
+        "configuration": {name: value if isinstance(value, dict) else asdict(value) for name, value in configuration.items()},
+        "configuration_hash": identity.digest(identity.canonical(configuration)),
+        "scales": None if trainer is None else asdict(trainer.scales),
+        "metrics": metrics,
+        "speed": speed or {},
+        "provenance": provenance() | {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code},
+    }
+    results.write(_folder(job, seed), result, curves)
+
+
+def provenance() -> dict:
+    """Where and with what a result was made."""
+    import jax
+
+    from bench import grid, identity
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=identity.ROOT, capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "versions": identity.versions(),
+        "device": jax.devices()[0].device_kind,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "training_dtype": "float32",
+        "truth_dtype": "float64",
+        "execution": grid.EXECUTION,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,70 @@
+"""What a model is: a continuous-time field of one state, or a map over one frame."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from models._networks import Scales, Shape
+from systems._system import Chart, Context, Spec, State
+
+
+class Batch(NamedTuple):
+    """Segments of true trajectories in the model's chart: states, their rates, and one context each."""
+
+    x: Float[Array, "batch time 2 dof"]
+    rate: Float[Array, "batch time 2 dof"]
+    c: Float[Array, "batch context"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters of a model; every model's file gives its own values. The learning rate is the one that `bench tune` chose."""
+
+    shape: Shape = Shape()
+    learning_rate: float = 1e-2
+
+
+class Model(nnx.Module):
+    """A model of one system: built from the system's `Spec` and training statistics, trained by its `loss`.
+
+    It is a plain pytree (`jax.jit`, `grad`, `vmap` act on it) and doesn't change after `__init__`. Methods take ONE state.
+    """
+
+    chart: ClassVar[Chart] = "qv"  # of the states it takes: "qp" if it is given true momenta
+    settings: ClassVar[Any] = Settings()
+    paper: ClassVar[Any] = Settings()  # as published, for the preset `paper`
+    note: ClassVar[str] = ""  # what a reader of the table must know
+
+    def __init__(self, spec: Spec, scales: Scales, settings, *, rngs: nnx.Rngs):
+        self.spec, self.scales = spec, scales
+
+    @classmethod
+    def span(cls, segment: int) -> int:
+        """Successive frames that `loss` needs: one for a model that learns from derivatives, `segment` for one that learns from rollouts."""
+        return 1
+
+    def loss(self, batch: Batch, progress: Float[Array, ""]) -> Float[Array, ""]:
+        """What training makes small; `progress` runs from 0 to 1 over training."""
+        raise NotImplementedError
+
+    def rate_scale(self, x: Float[Array, "... 2 dof"]) -> Float[Array, "2 dof"]:
+        """Spread of ẋ, one row for q̇ and one for v̇ (or ṗ)."""
+        scale = jnp.array([self.scales.q, self.scales.rate], x.dtype)
+        return jnp.broadcast_to(scale, (2, x.shape[-1]))
+
+
+class VectorField(Model):
+    """A continuous-time model, ẋ = f(x, c), that learns from derivatives unless it says otherwise."""
+
+    def derivative(self, x: State, c: Context) -> State:
+        """ẋ in the model's chart."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, progress: Float[Array, ""]) -> Float[Array, ""]:
+        """Mean over states and coordinates of |ẋ̂ − ẋ| in units of its spread."""
+        predicted = jax.vmap(jax.vmap(self.derivative, (0, None)))(batch.x, batch.c)
+        return jnp.abs((predicted - batch.rate) / self.rate_scale(batch.x)).mean()

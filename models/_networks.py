@@ -1,0 +1,118 @@
+"""The network that every model builds on: a multilayer perceptron of one site and its neighbours. Angles and scaling live here alone."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from systems._mechanics import windows
+from systems._system import Spec
+
+
+@jax.custom_jvp
+def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(1 + eˣ), whose derivative is the logistic σ and whose further ones are polynomials of σ: no exponential is computed twice."""
+    return jax.nn.relu(x) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _(primals, tangents):
+    return softplus(primals[0]), jax.lax.logistic(primals[0]) * tangents[0]
+
+
+ACTIVATIONS = {"softplus": softplus, "tanh": jnp.tanh}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Training statistics in the model's own chart: static floats, one per coordinate of a site (an array attribute would be trained)."""
+
+    q: tuple[float, ...]  # standard deviation of q̇, which divides coordinates, so that velocities come out of unit spread
+    v: tuple[float, ...]  # of the second half of the state: v, or p in the canonical chart
+    rate: tuple[float, ...]  # of the second half of its rate: v̇, or ṗ
+    c: tuple[float, ...]  # of the context
+    frame: float  # s between two frames
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Architecture of a perceptron and the law of its first weights."""
+
+    width: int = 128
+    ring_width: int = 64  # on a lattice, where the network is evaluated at every site
+    depth: int = 3  # hidden layers
+    activation: Literal["softplus", "tanh"] = "softplus"
+    init: Literal["he", "lnn_paper"] = "he"
+
+    def __post_init__(self):
+        if min(self.width, self.ring_width, self.depth) < 1:
+            raise ValueError(f"width, ring_width and depth must be at least 1, not {self.width}, {self.ring_width}, {self.depth}")
+
+
+def weight_spreads(init: str, fan_ins: list[int], width: int) -> list[float]:
+    """Standard deviation of the first weights of each layer.
+
+    he: √(2/fan_in), the last layer a tenth of that. lnn_paper: 2.2/√n, 0.58 i/√n for the i-th hidden layer, √n, n the width
+    (Cranmer et al. 2020, appendix C, found there by symbolic regression).
+    """
+    if init == "lnn_paper":
+        hidden = [0.58 * (i + 1) for i in range(len(fan_ins) - 2)]
+        return [gain * width**-0.5 for gain in (2.2, *hidden, width)]
+    he = [(2 / n) ** 0.5 for n in fan_ins]
+    return [*he[:-1], 0.1 * he[-1]]
+
+
+class Local(nnx.Module):
+    """k numbers from one site with its neighbours (on a lattice q and v are [3]), or from a whole system that is no lattice (q, v [dof]).
+
+    Inputs: (sin q, cos q) of angles, other coordinates, v and c divided by their scales. `velocity=False`: of q and c alone.
+    """
+
+    def __init__(self, spec: Spec, scales: Scales, k: int, shape: Shape, *, rngs: nnx.Rngs, velocity: bool = True):
+        self.spec, self.scales, self.velocity, self.activation = spec, scales, velocity, shape.activation
+        sites, width = (3, shape.ring_width) if spec.lattice else (1, shape.width)
+        positions = sum(2 if angle else 1 for angle in spec.is_angle())
+        fan_ins = [sites * (positions + spec.dof * velocity) + spec.context] + [width] * shape.depth
+        self.weights, self.biases = nnx.List(), nnx.List()
+        for n, m, spread in zip(fan_ins, [*fan_ins[1:], k], weight_spreads(shape.init, fan_ins, width), strict=True):
+            draw = jax.random.normal(rngs.params(), (n, m), jnp.float32)
+            self.weights.append(nnx.Param(jnp.float32(spread) * draw))
+            self.biases.append(nnx.Param(jnp.zeros(m, jnp.float32)))
+
+    def features(self, q, v, c) -> Float[Array, " features"]:
+        """What the network sees of one state."""
+        spec, scales = self.spec, self.scales
+        columns = []
+        for angle, x, scale in zip(spec.is_angle(), q.reshape(spec.dof, -1), scales.q, strict=True):
+            columns += [jnp.sin(x), jnp.cos(x)] if angle else [x / scale]
+        if self.velocity:
+            columns += [x / scale for x, scale in zip(v.reshape(spec.dof, -1), scales.v, strict=True)]
+        columns += [x[None] / scale for x, scale in zip(c, scales.c, strict=True)]
+        return jnp.concatenate(columns)
+
+    def __call__(self, q, v, c) -> Float[Array, " k"]:
+        x = self.features(q, v, c)
+        *hidden, last = zip(self.weights, self.biases, strict=True)
+        for W, b in hidden:
+            x = ACTIVATIONS[self.activation](x @ W[...] + b[...])
+        W, b = last
+        return x @ W[...] + b[...]
+
+    def everywhere(self, q, v, c) -> Float[Array, "sites k"]:
+        """The k numbers of every site; a system that is no lattice is one site."""
+        if not self.spec.lattice:
+            return self(q, v, c)[None]
+        return jax.vmap(self, (0, 0, None))(windows(q), windows(v), c)
+
+
+class Scalar(Local):
+    """One number: a Lagrangian, Hamiltonian or potential; on a lattice the density of the middle site."""
+
+    def __init__(self, spec: Spec, scales: Scales, shape: Shape, *, rngs: nnx.Rngs, velocity: bool = True):
+        super().__init__(spec, scales, 1, shape, rngs=rngs, velocity=velocity)
+
+    def __call__(self, q, v, c) -> Float[Array, ""]:
+        return super().__call__(q, v, c)[0]

@@ -1,0 +1,28 @@
+"""True physics; knows nothing of learning.
+
+`get(name)` is the system of the file `name.py`; `names()` lists them.
+Truth is double precision: importing this package switches it on for the whole process, and models say float32 themselves.
+"""
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+from systems import _rows  # noqa: E402  (after the switch)
+from systems._system import Recording, Spec, System  # noqa: E402
+
+__all__ = ["Recording", "Spec", "System", "get", "names"]
+
+
+def names() -> tuple[str, ...]:
+    """Names of all systems."""
+    return _rows.names("systems")
+
+
+def get(name: str, constants: str = "default") -> System:
+    """The system of the row file `systems/<name>.py`; `constants="paper"`: as published, where that differs.
+
+    Raises `UnknownName`, which lists the choices.
+    """
+    system = _rows.load("systems", name, "SYSTEM")
+    return system.paper() if constants == "paper" else system
