@@ -49,6 +49,7 @@ table: $(READY)
 
 reference: $(READY)
 	@$(BIN)/python -m bench run laptop --output results/reference/laptop
+	@$(BIN)/python -m bench table results/reference/laptop --document README.md
 
 test: $(READY)
 	@$(BIN)/python -m pytest

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import models
 import systems
-from bench import grid, pool, presets, results, tables
+from bench import grid, pool, presets, results, sheet, tables
 from bench.data import DataError
 from bench.floors import FLOORS
 from bench.presets import PRESETS, Preset
@@ -87,7 +87,7 @@ def parse(kind, arguments: list[str], command: str, default):
 
 def _one_line(box: str) -> str:
     text = re.sub(r"[╭╮╰╯│─┌┐└┘━]+|\x1b\[[0-9;]*m", " ", box)
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+", " ", re.sub(r"-{5,}", "|", text)).strip()
 
 
 def _options(arguments: list[str], command: str) -> tuple[str, Options]:
@@ -119,12 +119,21 @@ class TableOptions:
     """Writes results.csv, speed.csv, table.md and energy.svg of a results folder again, and shows the table."""
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("results/latest/laptop")
+    metrics: tuple[str, ...] = sheet.SHOWN
+    """columns to show"""
+    document: Path | None = None
+    """a Markdown file whose part between the lines <!-- table --> and <!-- /table --> becomes the table"""
 
 
 def _table(arguments: list[str], console: Console) -> int:
-    folder = parse(TableOptions, arguments, "table", TableOptions()).folder
-    tables.write(folder)
-    tables.show(folder, console)
+    options = parse(TableOptions, arguments, "table", TableOptions())
+    for name in options.metrics:
+        if name not in sheet.HEADINGS:
+            raise systems._rows.UnknownName("metric", name, tuple(sheet.HEADINGS))
+    tables.write(options.folder)
+    if options.document is not None:
+        tables.insert(options.folder, options.document)
+    tables.show(options.folder, console, options.metrics)
     return 0
 
 
@@ -174,6 +183,6 @@ def _show(arguments: list[str], console: Console) -> int:
     console.print(f"status: {result['status']}" + (f" at step {result['diverged_at_step']}" if result.get("diverged_at_step") is not None else ""))
     for part in ("metrics", "speed"):
         for name, value in result[part].items():
-            console.print(f"  {name:28} {tables.number(value):>10} {tables.UNITS.get(name, '1').replace('1', '') or ''}", highlight=False)
+            console.print(f"  {name:28} {sheet.number(value):>10} {sheet.UNITS.get(name, '1').replace('1', '') or ''}", highlight=False)
     console.print_json(data=results._plain({name: result[name] for name in ("configuration", "scales", "provenance") if name in result}))
     return 0

@@ -37,7 +37,7 @@ class Evaluator:
         self.test = x[chosen], rate[chosen], c[chosen]
         self.limit = self._limit()
         self._predict = jax.jit(self._predicted_rates)
-        self._rollout = jax.jit(self.rollouts, static_argnames="frames")
+        self._rollout = jax.jit(self.rollouts, static_argnames=("frames", "stride"))
         self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))
         self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)))
         self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a))
@@ -79,8 +79,8 @@ class Evaluator:
         forces = [np.asarray(self._force(x, c, rate[:, 1])) for rate in (predicted, true)]
         return {
             "field_error": metrics.field_error(predicted, true, self.system.spec.lattice),
-            "acceleration_error": metrics.acceleration_error(predicted[:, 1], true[:, 1]),
-            "force_error": metrics.acceleration_error(*forces),
+            "acceleration_error": metrics.acceleration_error(predicted[:, 1], true[:, 1], self.system.spec.lattice),
+            "force_error": metrics.force_error(*forces),
         }
 
     def one_frame_error(self, model, split: Split) -> float:
@@ -93,23 +93,26 @@ class Evaluator:
         c = np.repeat(split.c, split.x.shape[1] - 1, axis=0)[chosen]
         convert = jax.vmap(lambda x, c: self.system.to_chart(x, c, model.chart))
         change = np.asarray(convert(after[chosen], c) - convert(before[chosen], c))
-        predicted = np.asarray(self._rollout(model, before[chosen], c, frames=1)[:, 0] - convert(before[chosen], c))
+        predicted = np.asarray(self._rollout(model, before[chosen], c, frames=1, stride=1)[:, 0] - convert(before[chosen], c))
         error = np.abs(predicted - change) / change.std(axis=0)
         return float(np.where(np.isfinite(error), error, np.inf).mean())
 
-    def rollouts(self, model, x, c, frames: int):
-        """Predicted frames 1 ... `frames` from starts x = (q, v), in the model's own chart: [start, time, 2, dof]."""
+    def rollouts(self, model, x, c, frames: int, stride: int):
+        """Predictions 1 ... `frames`, `stride` training frames apart, from starts x = (q, v), in the model's own chart: [start, time, 2, dof]."""
         spec, recording = self.system.spec, self.system.recording
 
         def one(x, c):
             x = self.system.to_chart(x, c, model.chart)
-            if hasattr(model, "change"):
-                return rollout(lambda x: x + in_single(model.change, x, c, spec), x, frames)
 
             def field(x):
                 return in_single(model.derivative, x, c, spec)
 
-            return rollout(lambda x: advance(field, x, recording.frame, recording.substeps), x, frames)
+            def step(x):
+                if not hasattr(model, "change"):
+                    return advance(field, x, stride * recording.frame, recording.substeps)
+                return jax.lax.fori_loop(0, stride, lambda _, x: x + in_single(model.change, x, c, spec), x)
+
+            return rollout(step, x, frames)
 
         return jax.vmap(one)(x, c)
 
@@ -120,7 +123,7 @@ class Evaluator:
         start = jnp.asarray(self.data.evaluation.x[:, 0])
         frames = true.shape[1]
         given = model.start(start) if hasattr(model, "start") else start
-        own = self._rollout(model, given, c, frames=frames)
+        own = self._rollout(model, given, c, frames=frames, stride=recording.stride)
         predicted = own
         if model.chart != "qv":
             predicted = jax.jit(jax.vmap(jax.vmap(lambda x, c: system.from_chart(x, c, model.chart), (0, None))))(own, c)
@@ -131,10 +134,10 @@ class Evaluator:
         energy = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), initial, scale, diverged)
         state = metrics.rollout_error(predicted, true, spec, diverged)
         distance = metrics.distance(predicted, true, spec)
-        window = max(1, min(frames, round(recording.window / recording.frame)))
+        window = max(1, min(frames, round(recording.window / recording.evaluation_frame)))
         results = {
             "rollout_error": metrics.geometric_mean(state[:, :window]),
-            "valid_time": float(np.median(metrics.valid_time(distance, diverged, recording.frame, self.data.reliable))),
+            "valid_time": float(np.median(metrics.valid_time(distance, diverged, recording.evaluation_frame, self.data.reliable))),
             "energy_error_last_mean": float(energy[:, -1].mean()),
             "energy_error_last_median": float(np.median(energy[:, -1])),
             "energy_error_mean": float(energy.mean()),
@@ -142,20 +145,27 @@ class Evaluator:
             "diverged_rollouts": int((diverged < frames).sum()),
         }
         every = max(1, frames // CURVE_POINTS)
-        shown = slice(every - 1, None, every)
+        shown = slice((frames - 1) % every, None, every)  # the last frame among them
         if spec.lattice:
             results["momentum_error"] = float(metrics.momentum_error(predicted, true, diverged).mean())
             results["field_error_last"] = float(metrics.final_field_error(predicted, true, diverged).mean())
         if hasattr(model, "energy"):
-            results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, shown], c, diverged < frames)
-        time = recording.frame * (1 + np.arange(frames)[shown])
+            results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, -1], c, diverged < frames)
+        time = recording.evaluation_frame * (1 + np.arange(frames)[shown])
         curves = {"time": time, "energy_error": energy[:, shown], "rollout_error": state[:, shown]}
         return results, {name: values.astype(np.float32) for name, values in curves.items()}
 
-    def _own_energy_drift(self, model, start, own, c, diverged) -> float:
-        """|E(ẑ_T) − E(z_0)| of the learnt energy over its spread between starts, mean over starts; in double precision, as differences are small."""
+    def _own_energy_drift(self, model, start, end, c, diverged) -> float:
+        """|E(ẑ_T) − E(z_0)| of the learnt energy over its spread between starts, mean over starts; in double precision, as differences are small.
+
+        The spread is taken at one context and averaged over contexts: an energy is known only up to a function of c.
+        """
         system, double = self.system, jax.tree.map(lambda a: a.astype(jnp.float64), model)
-        energy = jax.jit(jax.vmap(double.energy))
-        initial = energy(jax.vmap(lambda x, c: system.to_chart(x, c, model.chart))(start, c), c)
-        drift = np.abs(np.asarray(energy(own[:, -1], c) - initial)) / float(initial.std())
+
+        def initial(x, c):
+            return double.energy(system.to_chart(x, c, model.chart), c)
+
+        drift = jax.jit(jax.vmap(lambda start, end, c: jnp.abs(double.energy(end, c) - initial(start, c))))(start, end, c)
+        spread = jax.jit(jax.vmap(jax.vmap(initial, (0, None)), (None, 0)))(start, c).std(axis=1).mean()
+        drift = np.asarray(drift / spread)
         return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())

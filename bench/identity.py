@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")  # whose versions can change a result
-DATA_CODE = ("bench/data.py", "bench/metrics.py")
+DATA_CODE = ("bench/data.py",)
 TRAINING_CODE = (*DATA_CODE, "bench/train.py")
 EVALUATION_CODE = ("bench/evaluate.py", "bench/floors.py", "bench/metrics.py")
 

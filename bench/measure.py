@@ -50,7 +50,7 @@ def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]
 
     evaluation = evaluator.data.evaluation
     starts, contexts = evaluation.x[:, 0], evaluation.c
-    rollout = fastest(lambda: evaluator._rollout(model, starts, contexts, frames=FRAMES))
+    rollout = fastest(lambda: evaluator._rollout(model, starts, contexts, frames=FRAMES, stride=evaluator.system.recording.stride))
 
     def step(model, state):
         gradient = jax.grad(lambda model: model.loss(batch, jnp.zeros((), jnp.float32)))(model)

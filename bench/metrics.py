@@ -13,20 +13,28 @@ VALID = 0.4  # distance, in units of the spread of the true motion, up to which 
 RANGE = 10.0  # times the range of the training data, beyond which a rollout counts as diverged
 
 
-def _tail_mean_norm(error, reference, axes):
-    return float(np.linalg.norm(error, axis=axes).mean() / np.linalg.norm(reference, axis=axes).mean())
+def _mean_ratio(error, reference, axes) -> float:
+    """mean ‖error‖ / mean ‖reference‖; +∞ where the error is not finite."""
+    size = np.linalg.norm(error, axis=axes).mean()
+    return float(size / np.linalg.norm(reference, axis=axes).mean()) if np.isfinite(size) else float("inf")
 
 
 def field_error(predicted: Float[np.ndarray, "n 2 dof"], true: Float[np.ndarray, "n 2 dof"], lattice: bool = False) -> float:
     """mean ‖f̂ − f‖ / mean ‖f‖ over states, components in units of their spread: 1 is what predicting zero gets."""
     axes = (0, 2) if lattice else 0
     spread = np.std(true, axis=axes, keepdims=True)
-    return _tail_mean_norm((predicted - true) / spread, true / spread, (1, 2))
+    return _mean_ratio((predicted - true) / spread, true / spread, (1, 2))
 
 
-def acceleration_error(predicted: Float[np.ndarray, "n dof"], true: Float[np.ndarray, "n dof"]) -> float:
-    """mean ‖v̇̂ − v̇‖ / mean ‖v̇‖ over states; with the true mass matrix applied to both, the force error."""
-    return _tail_mean_norm(predicted - true, true, 1)
+def acceleration_error(predicted: Float[np.ndarray, "n dof"], true: Float[np.ndarray, "n dof"], lattice: bool = False) -> float:
+    """The same for v̇ alone."""
+    spread = np.std(true, axis=None if lattice else 0)
+    return _mean_ratio((predicted - true) / spread, true / spread, 1)
+
+
+def force_error(predicted: Float[np.ndarray, "n dof"], true: Float[np.ndarray, "n dof"]) -> float:
+    """mean ‖M v̇̂ − M v̇‖ / mean ‖M v̇‖ for forces M v̇ under the true mass matrix: weighs fast relativistic states."""
+    return _mean_ratio(predicted - true, true, 1)
 
 
 def embed(x: Float[np.ndarray, "*batch 2 dof"], spec: Spec) -> Float[np.ndarray, "*batch k"]:

@@ -39,7 +39,7 @@ class Preset:
     constants: Values = "default"
     """of the systems: each file's SYSTEM, or its PAPER"""
     hyperparameters: Values = "default"
-    """of the models: each file's `settings`, or its `paper`"""
+    """of the models: each file's `settings`, or its `paper`, which takes states as they are instead of in units of their spread"""
     sampling: Literal["trajectories", "states"] = "trajectories"
     """training data: long true trajectories, or as published segments that start at independent states"""
     data_seed: int = 0

@@ -1,6 +1,6 @@
 """`bench run`: does what is missing of a grid, measures its speed, and derives the tables."""
 
-import os
+import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -101,7 +101,9 @@ def _record_failure(output: Path, cell: Cell, seed: int | None, why: str) -> Non
 
 
 def _require_writable(folder: Path) -> None:
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise Unwritable(f"{folder} cannot be written: choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Unwritable(f"{folder} cannot be written ({error.strerror}): give another folder with --output") from None

@@ -34,8 +34,12 @@ class Trained:
         return {"train_loss": float(self.history["train_loss"][-1]), "validation_loss": self.validation_loss, "parameters": sum(sizes)}
 
 
-def scales(split: Split, system: System, model: type[Model]) -> Scales:
-    """Training statistics in the model's chart; on a lattice one number for all sites."""
+def scales(split: Split, system: System, model: type[Model], normalise: bool = True) -> Scales:
+    """Training statistics in the model's chart; on a lattice one number for all sites. Without `normalise` all are 1, as published."""
+    frame = system.recording.frame
+    if not normalise:
+        ones = (1.0,) * system.spec.dof
+        return Scales(q=ones, v=ones, rate=ones, c=(1.0,) * system.spec.context, frame=frame)
     x, rate = _in_chart(split, system, model)
     axes = (0, 1, 3) if system.spec.lattice else (0, 1)
 
@@ -44,9 +48,7 @@ def scales(split: Split, system: System, model: type[Model]) -> Scales:
         return tuple(float(s) if s > 0 else 1.0 for s in np.atleast_1d(values))
 
     x_spread, rate_spread = x.std(axis=axes), rate.std(axis=axes)
-    return Scales(
-        q=spread(rate_spread[0]), v=spread(x_spread[1]), rate=spread(rate_spread[1]), c=spread(split.c.std(axis=0)), frame=system.recording.frame
-    )
+    return Scales(q=spread(rate_spread[0]), v=spread(x_spread[1]), rate=spread(rate_spread[1]), c=spread(split.c.std(axis=0)), frame=frame)
 
 
 def _in_chart(split: Split, system: System, model: type[Model]):
@@ -113,9 +115,10 @@ class Trainer:
 
     def __init__(self, model: type[Model], system: System, data: DataSet, preset: Preset):
         self.model, self.system, self.preset = model, system, preset
-        self.values = model.paper if preset.hyperparameters == "paper" else model.settings
+        published = preset.hyperparameters == "paper"
+        self.values = model.paper if published else model.settings
         self.learning_rate = preset.learning_rate or self.values.learning_rate
-        self.scales = scales(data.training, system, model)
+        self.scales = scales(data.training, system, model, normalise=not published)
         self.training = cut(data.training, system, model, preset.segment)
         lattice = system.spec.lattice
         self.optimizer = optimizer(preset, self.learning_rate)

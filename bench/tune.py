@@ -46,7 +46,8 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
     for line in failed:
         console.print(line, style="red", markup=False)
     for model, rate in chosen(preset, values).items():
-        console.print(f"{model}: learning_rate = {rate:g}", highlight=False)
+        edge = " (at the edge of the search: widen RATES)" if rate in (RATES[0], RATES[-1]) else ""
+        console.print(f"{model}: " + ("every trial diverged" if rate is None else f"learning_rate = {rate:g}{edge}"), highlight=False)
     console.print(f"Trials: {output / 'tuning.csv'}. Put the chosen rates into the models' files as defaults.", highlight=False)
     return 1 if failed else 0
 
@@ -57,9 +58,10 @@ def criterion(preset: Preset, values: dict, model: str, rate: float) -> float:
     return float(np.exp(np.log(errors).mean())) if np.isfinite(errors).all() else float("inf")
 
 
-def chosen(preset: Preset, values: dict) -> dict[str, float]:
-    """The rate with the least criterion of each model."""
-    return {model: min(RATES, key=lambda rate: criterion(preset, values, model, rate)) for model in preset.models}
+def chosen(preset: Preset, values: dict) -> dict[str, float | None]:
+    """The rate with the least criterion of each model; None where no trial has a finite one."""
+    best = {model: min(RATES, key=lambda rate: criterion(preset, values, model, rate)) for model in preset.models}
+    return {model: rate if criterion(preset, values, model, rate) < float("inf") else None for model, rate in best.items()}
 
 
 def write(path: Path, preset: Preset, values: dict) -> None:

@@ -37,10 +37,15 @@ class Model(nnx.Module):
     chart: ClassVar[Chart] = "qv"  # of the states it takes: "qp" if it is given true momenta
     settings: ClassVar[Any] = Settings()
     paper: ClassVar[Any] = Settings()  # as published, for the preset `paper`
-    note: ClassVar[str] = ""  # what a reader of the table must know
 
     def __init__(self, spec: Spec, scales: Scales, settings, *, rngs: nnx.Rngs):
         self.spec, self.scales = spec, scales
+
+    @classmethod
+    def note(cls) -> str:
+        """What a reader of the table must know: the paragraph of the class's docstring that begins with "Note: "."""
+        _, _, text = (cls.__doc__ or "").partition("Note: ")
+        return " ".join(text.partition("\n\n")[0].split())
 
     @classmethod
     def span(cls, segment: int) -> int:

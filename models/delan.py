@@ -16,10 +16,13 @@ class DeLaN(LagrangianModel):
     On a ring T = Σ_i ½(a_i v_i + b_i v_{i+1})² + ½ 10⁻⁴ v_i², which commutes with shifts as a Cholesky factor would not.
     Exact for the double pendulum; cannot express either relativistic Lagrangian. Trained on the forward error of v̇, since without
     torques the inverse error alone is least at M → 0. Source: Lutter et al. 2019.
+
+    Note: its energy is quadratic in velocities. That is exact for the pendulum and the ring, and cannot express the relativistic particle,
+    where the best that it can do is v̇ = g(α − βv²), near the best constant multiple of the field.
     """
 
-    settings = Settings(shape=Shape(width=64), learning_rate=1e-2)  # two networks
-    paper = Settings(shape=Shape(width=500), learning_rate=1e-3)
+    settings = Settings(shape=Shape(width=96, ring_width=48), learning_rate=1e-2)  # two networks: about as many parameters as the others
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

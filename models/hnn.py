@@ -11,12 +11,14 @@ class HNN(VectorField):
     r"""H_θ(q, p, c) = σ N_θ(q, p, c),   q̇ = ∂H/∂p,   ṗ = −∂H/∂q,   σ the spread of q̇ times that of p
 
     Source: Greydanus et al. 2019. It is handed the true p, which a measurement of velocities doesn't give; `hnn_naive` is not.
+
+    Note: is given true momenta, and its rates are carried back to velocities by the true chart: more information than the others get. On the
+    ring p = v, so that it and the naive one are the same model there.
     """
 
     chart = "qp"
     settings = Settings(learning_rate=2e-2)
-    paper = Settings(shape=Shape(width=500), learning_rate=1e-3)
-    note = "is given true momenta, and is carried back to velocities by the true chart"
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

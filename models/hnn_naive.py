@@ -7,10 +7,12 @@ class NaiveHNN(HNN):
     r"""H_θ(q, v, c),   q̇ = ∂H/∂v,   v̇ = −∂H/∂q
 
     Right where p = v, wrong elsewhere: what happens to an HNN when no momenta are measured. Source: Cranmer et al. 2020, figure 3.
+
+    Note: takes velocities for momenta, which is right on the ring alone. Elsewhere its equations cannot express the motion, q̇ included (its
+    field error counts both halves); what it conserves is its own energy, not the true one.
     """
 
     chart = "qv"
-    note = "takes velocities for momenta: right on the ring, where they are equal, and wrong elsewhere, in q̇ too"
 
 
 MODEL = NaiveHNN

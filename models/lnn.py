@@ -1,6 +1,7 @@
 """Lagrangian neural network."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ class Settings:
     shape: Shape = Shape()
     learning_rate: float = 2e-2
     positive_start: bool = True
+    objective: Literal["likelihood", "forward_error"] = "likelihood"
     switch: float = 0.75  # share of the training on the force likelihood, the rest on the log of the forward error
 
 
@@ -24,21 +26,23 @@ class LNN(LagrangianModel):
 
     v in units of its spread. ½‖v‖² starts the mass matrix positive and restricts nothing, since N_θ can cancel it. On a lattice L is a density.
     Trained on the force likelihood (`models/_likelihood.py`) first, on the log of the forward error at the end; on a lattice on the latter alone.
-    Source: Cranmer et al. 2020, eq. 6, and published values in `paper`, which trains on the plain forward error from a random start.
+    Source: Cranmer et al. 2020, eq. 6; as published (`paper`) it trains on the plain forward error from a random start.
     """
 
     settings = Settings()
-    paper = Settings(shape=Shape(width=500, init="lnn_paper"), learning_rate=1e-3, positive_start=False)
+    paper = Settings(shape=Shape(width=500, ring_width=500, init="lnn_paper"), learning_rate=1e-3, positive_start=False, objective="forward_error")
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)
-        self.positive_start, self.switch = settings.positive_start, settings.switch
+        self.positive_start, self.objective, self.switch = settings.positive_start, settings.objective, settings.switch
         self.network = Scalar(spec, scales, settings.shape, rngs=rngs)
 
     def lagrangian(self, q, v, c):
         return self.network(q, v, c) + self.positive_start * half_square(v, self.scales.v)
 
     def loss(self, batch, progress):
+        if self.objective == "forward_error":
+            return super().loss(batch, progress)
         if self.spec.lattice:
             return self.log_forward_error(batch)
         return jax.lax.cond(progress < self.switch, self.likelihood, self.log_forward_error, batch)

@@ -12,11 +12,12 @@ class MLP(Model):
 
     Knows neither time nor mechanics; asked at another interval it has nothing to say. Trained on pairs of successive frames.
     Source: the "neural network" of Cranmer et al. 2020, Table 1.
+
+    Note: a map over one frame. It has no derivative, so no field or acceleration error, and nothing in it knows of energy.
     """
 
     settings = Settings(learning_rate=1e-2)
-    paper = Settings(shape=Shape(width=500), learning_rate=1e-3)
-    note = "a map over one frame: it has no derivative, so no field or acceleration error"
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

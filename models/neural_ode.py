@@ -22,11 +22,12 @@ class NeuralODE(VectorField):
 
     Trained on short rollouts, the frames of a segment, by differentiating through the solver: it sees states and never a derivative.
     Source: Chen et al. 2018.
+
+    Note: learns from rollouts over a segment of frames, never from derivatives, and has to learn q̇ = v too: other information than the others get.
     """
 
     settings = Settings()
-    paper = Settings(shape=Shape(width=500), learning_rate=1e-3)
-    note = "learns from rollouts over a segment, never from derivatives"
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

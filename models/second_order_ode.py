@@ -11,10 +11,12 @@ class SecondOrderODE(VectorField):
 
     Source: the baseline that Cranmer et al. 2020 trained (their text calls it a neural network); Gruver et al. 2022 show that this alone
     explains much of what Hamiltonian networks gain.
+
+    Note: nothing in it conserves energy, so that its small errors add up over a long rollout.
     """
 
     settings = Settings(learning_rate=1e-2)
-    paper = Settings(shape=Shape(width=500), learning_rate=1e-3)
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

@@ -40,11 +40,21 @@ class Recording:
 
     trajectories: int  # for training, validation and test together
     duration: float  # s, of each of them
-    frame: float  # s between two frames, in training and evaluation
+    frame: float  # s between two frames
     starts: int  # evaluation trajectories
     horizon: float  # s, of each of them
+    evaluation_frame: float  # s between two of their frames, a multiple of `frame`
+    substeps: int  # steps of the integrator an evaluation frame
     window: float  # s, over which rollout errors are averaged
-    substeps: int  # steps a frame in evaluation rollouts
+
+    def __post_init__(self):
+        if abs(self.evaluation_frame / self.frame - self.stride) > 1e-9 or self.stride < 1:
+            raise ValueError(f"evaluation_frame is {self.evaluation_frame} s: give a multiple of the frame of {self.frame} s")
+
+    @property
+    def stride(self) -> int:
+        """Frames in an evaluation frame: how often a step map is applied between two of them."""
+        return round(self.evaluation_frame / self.frame)
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,8 @@ class System:
             return (jnp.abs(r).max() > smallest * (1 + jnp.abs(p).max())) & (scale > smallest) & (n < 1000)
 
         v = jnp.zeros_like(p)
-        return jax.lax.while_loop(unsolved, newton, (v, residual(v), jnp.ones((), p.dtype), 0))[0]
+        v, r, _, _ = jax.lax.while_loop(unsolved, newton, (v, residual(v), jnp.ones((), p.dtype), 0))
+        return jnp.where(jnp.isfinite(r).all(), v, jnp.nan)
 
     def field(self, x: State, c: Context, chart: Chart = "qv") -> State:
         """ẋ at x, both in the given chart: (v, a), or (v, ∂L/∂q + F)."""

@@ -31,7 +31,8 @@ def trajectory(
         y0=x,
         args=c,
         saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=TOLERANCE, atol=TOLERANCE),
+        # steps end at the asked times: interpolation between steps is good to 1e-10 only
+        stepsize_controller=diffrax.ClipStepSizeController(diffrax.PIDController(rtol=TOLERANCE, atol=TOLERANCE), step_ts=times),
         max_steps=MAX_STEPS,
         throw=False,
     )

@@ -25,7 +25,7 @@ class DoublePendulum(System):
 
     spec = Spec(dof=2, angles=(True, True))
     # 8 steps of 1/80 s keep the true energy to 1e-5 of their scale over 100 s; window: two to five Lyapunov times
-    recording = Recording(trajectories=6000, duration=10.0, frame=0.1, starts=40, horizon=100.0, window=5.0, substeps=8)
+    recording = Recording(trajectories=6000, duration=10.0, frame=0.1, starts=40, horizon=100.0, evaluation_frame=0.1, substeps=8, window=5.0)
 
     def lagrangian(self, q, v, c):
         (θ1, θ2), (ω1, ω2) = q, v

@@ -21,7 +21,7 @@ class RelativisticParticle(System):
     variant: Literal["physical", "paper"] = "physical"
 
     spec = Spec(dof=1, context=1)
-    recording = Recording(trajectories=4000, duration=1.0, frame=0.02, starts=64, horizon=1.0, window=1.0, substeps=2)
+    recording = Recording(trajectories=4000, duration=1.0, frame=0.02, starts=64, horizon=1.0, evaluation_frame=0.02, substeps=2, window=1.0)
 
     def lagrangian(self, q, v, c):
         root = jnp.sqrt(1 - v[0] ** 2)

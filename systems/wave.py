@@ -1,6 +1,6 @@
 """Wave equation on a ring of sites, in grid units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class Wave(System):
 
     spec = Spec(dof=1, lattice=True)
     # frames of 0.25: at 1 even the best linear three-site step map is unstable. horizon: 3.5 passes around 100 sites
-    recording = Recording(trajectories=1500, duration=10.0, frame=0.25, starts=16, horizon=350.0, window=100.0, substeps=1)
+    recording = Recording(trajectories=1500, duration=10.0, frame=0.25, starts=16, horizon=350.0, evaluation_frame=0.5, substeps=1, window=100.0)
 
     def lagrangian(self, q, v, c):
         left, right = q[1] - q[0], q[2] - q[1]
@@ -55,6 +55,10 @@ class Wave(System):
         first, second = jax.vmap(pulse)(height, width, place, share)
         published = pulse(1.0, 0.05, 0.5, 0.0)
         return jnp.where(index == 0, published, first + (index % 2) * second), jnp.zeros(0)
+
+    def paper(self):
+        """Trained on rings of 10 sites."""
+        return replace(self, sites=10)
 
     def energy_scale(self, x, c):
         """Each trajectory's own energy at the start."""

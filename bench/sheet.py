@@ -1,0 +1,183 @@
+"""What the tables of a results folder show: medians over seeds, their ranges, holes, and which row is the best."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bench import grid, results
+from bench.floors import FLOORS
+from bench.presets import PRESETS
+
+UNITS = {
+    "valid_time": "s",
+    "parameters": "1",
+    "diverged_rollouts": "1",
+    "train_seconds": "s",
+    "compile_seconds": "s",
+    "steps_per_second": "1/s",
+    "samples_per_second": "1/s",
+    "rollout_states_per_second": "1/s",
+    "flops_per_step": "flop",
+    "smallest_mass_eigenvalue": "1",
+}  # all others are fractions: 1
+METRICS = (
+    *("train_loss", "validation_loss", "field_error", "acceleration_error", "force_error", "rollout_error", "valid_time"),
+    *("energy_error_last_mean", "energy_error_last_median", "energy_error_mean", "energy_error_max", "own_energy_drift"),
+    *("diverged_rollouts", "smallest_mass_eigenvalue", "momentum_error", "field_error_last", "parameters"),
+)
+SPEEDS = ("train_seconds", "compile_seconds", "steps_per_second", "samples_per_second", "rollout_states_per_second", "flops_per_step")
+HEADINGS = {
+    "field_error": "field",
+    "acceleration_error": "acceleration",
+    "force_error": "force",
+    "rollout_error": "rollout",
+    "valid_time": "valid [s]",
+    "energy_error_last_mean": "energy, last: mean",
+    "energy_error_last_median": "median",
+    "energy_error_mean": "energy, all times: mean",
+    "own_energy_drift": "own energy",
+    "momentum_error": "momentum",
+    "field_error_last": "shape, last",
+    "diverged_rollouts": "diverged",
+    "train_seconds": "training [s]",
+    "compile_seconds": "compiling [s]",
+    "steps_per_second": "steps/s",
+    "samples_per_second": "samples/s",
+    "rollout_states_per_second": "rollout states/s",
+    "flops_per_step": "flop/step",
+    "parameters": "parameters",
+}
+ERRORS = tuple(HEADINGS)[:12]
+COSTS = (*SPEEDS, "parameters")
+SHORT = {  # for 80 columns of a terminal
+    "acceleration_error": "accel.",
+    "energy_error_last_mean": "H last",
+    "energy_error_last_median": "H last, med.",
+    "energy_error_mean": "H mean",
+    "own_energy_drift": "own H",
+    "diverged_rollouts": "diverged",
+}
+HIGHER_IS_BETTER = {"valid_time"}
+SHOWN = (
+    "acceleration_error",
+    "rollout_error",
+    "energy_error_last_mean",
+    "energy_error_mean",
+    "own_energy_drift",
+    "momentum_error",
+    "diverged_rollouts",
+)
+
+
+def number(value: float) -> str:
+    """Two significant digits, three from 100 on."""
+    if np.isnan(value):
+        return "nan"
+    if np.isinf(value):
+        return "∞"
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5:
+        return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    if abs(value) >= 0.001:
+        return f"{value:.2g}" if abs(value) < 10 else f"{value:.3g}"
+    return f"{value:.1e}".replace("e-0", "e-")
+
+
+class Cell:
+    """One number of a table: the median over seeds, their range, and what was lost."""
+
+    def __init__(self, runs: list[dict], metric: str):
+        values = [part[metric] for r in runs for part in (r["metrics"], r["speed"]) if metric in part]
+        self.metric = metric
+        self.median = float(np.median(values)) if values else None
+        self.low, self.high = (min(values), max(values)) if values else (None, None)
+        self.diverged = sum(r["metrics"].get("diverged_rollouts", 0) for r in runs)
+        self.rollouts = sum(r["configuration"]["recording"]["starts"] for r in runs)
+
+    def text(self) -> str:
+        """Median; `– (k of n)` where k of n rollouts diverged and no mean over all of them exists."""
+        if self.median is None:
+            return "–"
+        if self.median == np.inf and self.metric != "energy_error_last_median":
+            return f"– ({self.diverged} of {self.rollouts})"
+        return number(self.median)
+
+    def range(self) -> str:
+        """Least and largest of the seeds, where they differ."""
+        if self.low is None or self.high is None or self.low == self.high or self.median == np.inf:
+            return ""
+        return f"{number(self.low)}–{number(self.high)}"
+
+
+class Sheet:
+    """All that the tables of one results folder show."""
+
+    def __init__(self, output: Path):
+        self.manifest, self.rows, self.missing = grid.read_grid(output)
+        _refuse_mixed_code(self.rows)
+
+    def systems(self) -> list[str]:
+        """Systems, in the order of the preset."""
+        return list(dict.fromkeys(r["system"] for r in self.rows))
+
+    def models(self, system: str) -> list[str]:
+        """Models, then floors."""
+        names = list(dict.fromkeys(r["model"] for r in self.rows if r["system"] == system))
+        return sorted(names, key=lambda name: name in FLOORS)
+
+    def runs(self, system: str, model: str) -> list[dict]:
+        """Runs of a cell that have numbers."""
+        return [r for r in self.rows if (r["system"], r["model"]) == (system, model) and r["status"] != "failed"]
+
+    def columns(self, system: str, wanted: tuple[str, ...]) -> list[str]:
+        """The metrics that some row of the system has."""
+        here = [r["metrics"] | r["speed"] for r in self.rows if r["system"] == system]
+        return [name for name in wanted if any(name in row for row in here)]
+
+    def body(self, system: str, columns: list[str], floors: bool = True) -> list[tuple[str, list[Cell], list[bool]]]:
+        """(row title, cells, which of them are the best of their column) for each row."""
+        names = [name for name in self.models(system) if floors or name not in FLOORS]
+        cells = {name: [Cell(self.runs(system, name), c) for c in columns] for name in names}
+        best = []
+        for i, column in enumerate(columns):
+            values = [cells[name][i].median for name in names if name not in FLOORS]
+            finite = [v for v in values if v is not None and np.isfinite(v)]
+            choose = max if column in HIGHER_IS_BETTER else min
+            best.append(choose(finite) if finite and column in ERRORS and column != "diverged_rollouts" else None)
+        rows = []
+        for name in names:
+            title = FLOORS[name].title if name in FLOORS else name
+            marks = [name not in FLOORS and b is not None and cell.median == b for cell, b in zip(cells[name], best, strict=True)]
+            rows.append((title + self._hole(system, name), cells[name], marks))
+        return rows
+
+    def _hole(self, system: str, model: str) -> str:
+        """What a row's title says when a run is missing, failed or diverged in training."""
+        wanted = 1 if model in FLOORS else len(self.manifest["preset"]["seeds"])
+        runs = self.runs(system, model)
+        lost = [r for r in runs if r["status"] == "diverged"]
+        parts = [f"{len(runs)} of {wanted} runs"] if len(runs) < wanted else []
+        parts += [f"{len(lost)} training diverged at step {lost[0]['diverged_at_step']}"] if lost else []
+        return f" ({', '.join(parts)})" if parts else ""
+
+    def foreign(self) -> list[str]:
+        """Cells whose numbers come from other code than the checkout's."""
+        preset = PRESETS.get(self.manifest["name"])
+        names = []
+        for cell in grid.cells(preset) if preset else []:
+            codes = {r["provenance"]["evaluation_code"] for r in self.runs(cell.system, cell.model)}
+            if codes and codes != {cell.evaluation_code}:
+                names.append(f"{cell.system} x {cell.model}")
+        return names
+
+
+def _refuse_mixed_code(rows: list[dict]) -> None:
+    seen: dict[tuple, tuple] = {}
+    for r in rows:
+        code = tuple(r["provenance"].get(name) for name in ("training_code", "evaluation_code"))
+        first = seen.setdefault((r["system"], r["model"]), (code, r["run"]))
+        if first[0] != code:
+            raise results.ResultsError(f"{r['run']} and {first[1]} come from different versions of the code: run `python -m bench run` again on one")

@@ -1,0 +1,165 @@
+"""No option is dead: every field of every configuration changes something."""
+
+from dataclasses import fields, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import models
+import systems
+from bench import data, grid, train
+from bench.evaluate import Evaluator
+from bench.presets import PRESETS, Preset
+from models import Batch, Scales, Shape
+from systems import Recording
+
+TINY = replace(PRESETS["smoke"], steps=8, chunk=4, warmup=2, data_share=0.005, horizon_share=0.1)
+OTHER = {
+    "steps": 12,
+    "batch": 64,
+    "segment": 3,
+    "chunk": 2,
+    "optimizer": "adam",
+    "warmup": 3,
+    "learning_rate": 0.5,
+    "constants": "paper",
+    "hyperparameters": "paper",
+    "sampling": "states",
+    "data_seed": 1,
+    "data_share": 0.01,
+    "horizon_share": 0.2,
+}
+
+
+def outcome(preset: Preset) -> tuple:
+    """What a short training shows: data, losses chunk by chunk, length of the evaluation."""
+    system = systems.get("relativistic_particle", preset.constants)
+    dataset = data.generate(system, preset)
+    trained = train.Trainer(models.get("neural_ode"), system, dataset, preset)(0)
+    return dataset.training.x.tobytes(), dataset.evaluation.x.shape, trained.history["train_loss"].tobytes()
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return outcome(TINY)
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_every_field_of_a_preset_changes_what_comes_out(field, usual):
+    assert outcome(replace(TINY, **{field: OTHER[field]})) != usual
+
+
+def test_no_field_of_a_preset_is_forgotten_above():
+    assert set(OTHER) == set(TINY.of_a_run())
+    assert {f.name for f in fields(Preset)} == set(OTHER) | {"systems", "models", "seeds"}
+
+
+def test_the_lists_of_a_preset_span_the_grid():
+    preset = replace(TINY, systems=("wave",), models=("mlp", "lnn"), seeds=(3, 5))
+    runs = [(c.system, c.model, seed) for c in grid.cells(preset) if not c.is_floor for seed in c.seeds]
+    assert runs == [("wave", "mlp", 3), ("wave", "mlp", 5), ("wave", "lnn", 3), ("wave", "lnn", 5)]
+
+
+SCALES = Scales(q=(1.0, 2.0), v=(1.5, 2.5), rate=(3.0, 4.0), c=(), frame=0.1)
+SPEC = systems.get("double_pendulum").spec
+BATCH = Batch(*(jax.random.normal(jax.random.key(i), (2, 3, 2, 2), jnp.float32) for i in range(2)), jnp.zeros((2, 0), jnp.float32))
+
+
+def loss(model, settings, scales=SCALES, progress=0.8):
+    return float(train.initial(model, replace_spec(SPEC), settings, scales, 0).loss(BATCH, jnp.float32(progress)))
+
+
+def replace_spec(spec):
+    class Holder:
+        pass
+
+    holder = Holder()
+    holder.spec = spec
+    return holder
+
+
+@pytest.mark.parametrize(("field", "value"), [("width", 8), ("depth", 2), ("activation", "tanh"), ("init", "lnn_paper")])
+def test_every_field_of_a_networks_shape_changes_the_loss(field, value):
+    model = models.get("second_order_ode")
+    shape = Shape(width=16)
+    settings = replace(model.settings, shape=shape)
+    assert loss(model, settings) != loss(model, replace(settings, shape=replace(shape, **{field: value})))
+
+
+def test_the_width_on_a_ring_is_another_field():
+    spec, model = systems.get("wave").spec, models.get("second_order_ode")
+    scales = Scales(q=(1.0,), v=(1.0,), rate=(1.0,), c=(), frame=0.1)
+    sizes = [
+        sum(leaf.size for leaf in jax.tree.leaves(train.initial(model, replace_spec(spec), replace(model.settings, shape=shape), scales, 0)))
+        for shape in (Shape(), Shape(width=8), Shape(ring_width=8))
+    ]
+    assert sizes[0] == sizes[1] != sizes[2]
+    assert {f.name for f in fields(Shape)} == {"width", "ring_width", "depth", "activation", "init"}
+
+
+def test_every_other_setting_of_a_model_changes_the_loss():
+    node, lnn = models.get("neural_ode"), models.get("lnn")
+    small = Shape(width=16)
+    assert loss(node, replace(node.settings, shape=small)) != loss(node, replace(node.settings, shape=small, substeps=1))
+    usual = replace(lnn.settings, shape=small)
+    assert loss(lnn, usual) != loss(lnn, replace(usual, positive_start=False))
+    assert loss(lnn, usual) != loss(lnn, replace(usual, switch=0.9))
+    assert loss(lnn, usual) != loss(lnn, replace(usual, objective="forward_error"))
+    known = {"shape", "learning_rate", "substeps", "positive_start", "objective", "switch"}
+    assert {f.name for name in models.names() for f in fields(models.get(name).settings)} == known
+
+
+@pytest.mark.parametrize("name", ["mlp", "second_order_ode", "hnn", "lnn", "delan"])
+def test_a_models_learning_rate_is_the_one_it_trains_with(name):
+    system = systems.get("relativistic_particle")
+    dataset = data.generate(system, TINY)
+    model = models.get(name)
+    assert train.Trainer(model, system, dataset, TINY).learning_rate == model.settings.learning_rate
+    assert train.Trainer(model, system, dataset, replace(TINY, learning_rate=0.5)).learning_rate == 0.5
+
+
+@pytest.mark.parametrize(("field", "value"), [("q", (9.0, 2.0)), ("v", (9.0, 2.5)), ("rate", (9.0, 4.0)), ("frame", 0.2)])
+def test_every_scale_changes_the_loss(field, value):
+    model = models.get("mlp")
+    settings = replace(model.settings, shape=Shape(width=16))
+    assert loss(model, settings) != loss(model, settings, replace(SCALES, **{field: value}))
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_every_constant_of_a_system_changes_something(name):
+    system = systems.get(name)
+    x, c = system.sample_initial(jax.random.key(3))
+    usual = np.asarray(system.acceleration(x, c)), system.sample_evaluation(jax.random.key(0), jnp.array(1))[0].shape, x.shape
+    for f in fields(system):
+        value = getattr(system, f.name)
+        other = replace(system, **{f.name: "paper" if isinstance(value, str) else 2 * value})
+        y, _ = other.sample_initial(jax.random.key(3))
+        now = np.asarray(other.acceleration(x, c)), other.sample_evaluation(jax.random.key(0), jnp.array(1))[0].shape, y.shape
+        assert not all(np.array_equal(a, b) for a, b in zip(usual, now, strict=True)), f.name
+
+
+def test_every_field_of_a_recording_changes_data_or_evaluation():
+    class Particle(type(systems.get("relativistic_particle"))):
+        recording = Recording(trajectories=400, duration=1.0, frame=0.02, starts=4, horizon=1.0, evaluation_frame=0.02, substeps=2, window=0.5)
+
+    def outcome(**changes):
+        system = type("Other", (Particle,), {"recording": replace(Particle.recording, **changes)})()
+        dataset = data.generate(system, replace(TINY, data_share=0.1, horizon_share=1.0))
+        metrics, curves = Evaluator(system, dataset)(models_field(system))
+        return dataset.training.x.shape, dataset.training.x.sum(), curves["energy_error"].shape, metrics["rollout_error"]
+
+    usual = outcome()
+    other = {"trajectories": 500, "duration": 0.8, "frame": 0.01, "starts": 5, "horizon": 0.8, "evaluation_frame": 0.04, "substeps": 1, "window": 0.2}
+    assert set(other) == {f.name for f in fields(Recording)}
+    for name, value in other.items():
+        assert outcome(**{name: value}) != usual, name
+
+
+def models_field(system):
+    from bench.floors import BestConstant
+
+    floor = BestConstant.__new__(BestConstant)
+    floor.system, floor.alpha = system, 0.3
+    return floor

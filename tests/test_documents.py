@@ -1,0 +1,114 @@
+"""What the documents say is true: their code runs, and their numbers come from committed results."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import grid, results, tables
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference" / "laptop"
+
+
+def blocks(document: str) -> dict[str, str]:
+    """File name -> content of the code blocks that name a file."""
+    found = re.findall(r"```python (\S+\.py)\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    return dict(found)
+
+
+def test_the_system_and_the_model_of_contributing_run_as_they_stand(tmp_path):
+    for package in ("systems", "models", "bench"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    files = blocks("CONTRIBUTING.md")
+    assert {Path(name).parent.name for name in files} == {"systems", "models"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    new = {Path(name).parent.name: Path(name).stem for name in files}
+    tiny = ["--steps", "20", "--chunk", "10", "--data-share", "0.02", "--horizon-share", "0.1", "--workers", "2"]
+    command = [sys.executable, "-m", "bench", "run", "smoke", "--systems", new["systems"], "--models", new["models"], *tiny]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert new["models"] in done.stdout
+    _, rows, missing = grid.read_grid(tmp_path / "results" / "latest" / "smoke")
+    assert missing == []
+    assert {r["status"] for r in rows} == {"finished"}
+    assert {r["model"] for r in rows if r["seed"] == 0} == {new["models"]}
+    note = "is given true momenta; its mass matrix cannot depend on the position."
+    assert note in (tmp_path / "results" / "latest" / "smoke" / "table.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_is_whole_and_its_tables_are_derived_from_its_results(tmp_path):
+    copy = shutil.copytree(REFERENCE, tmp_path / "laptop")
+    _, rows, missing = grid.read_grid(copy)
+    assert missing == []
+    assert {r["status"] for r in rows} == {"finished"}
+    for file in ("results.csv", "speed.csv"):
+        (copy / file).unlink()
+    tables.write(copy)
+    for file in ("results.csv", "speed.csv"):
+        assert (copy / file).read_bytes() == (REFERENCE / file).read_bytes()
+
+
+def test_the_reference_is_small():
+    assert sum(p.stat().st_size for p in REFERENCE.rglob("*") if p.is_file() and "parameters" not in p.parts) < 10e6
+
+
+def test_the_readme_shows_the_reference_table():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = (REFERENCE / "table.md").read_text(encoding="utf-8")
+    shown = [line for line in readme.splitlines() if line.startswith("|")]
+    assert len(shown) > 20
+    assert not [line for line in shown if line not in table.splitlines()]
+
+
+def test_the_readme_shows_how_a_model_is_loaded():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code = code.replace("results/latest/laptop", str(REFERENCE))
+    # committed references hold no parameters: the code gets as far as looking for them
+    if not list(REFERENCE.rglob("parameters")):
+        with pytest.raises(FileNotFoundError, match="run the benchmark to train them here"):
+            exec(compile(code, "README.md", "exec"), {})
+    else:
+        exec(compile(code, "README.md", "exec"), {})
+
+
+def test_every_make_target_of_the_documents_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+    targets = set(re.findall(r"`make ((?:[a-z]+ ?)+)`", text))
+    assert targets
+    for target in {word for line in targets for word in line.split()}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_chosen_learning_rates_stand_in_the_models_files():
+    import pandas as pd
+
+    import models
+
+    tuning = pd.read_csv(ROOT / "results" / "reference" / "tuning.csv")
+    chosen = tuning[tuning.chosen].set_index("model").learning_rate
+    for name in models.names():
+        assert models.get(name).settings.learning_rate == chosen[name]
+    trials = tuning.groupby("model").size()
+    assert trials.nunique() == 1
+
+
+def test_no_file_names_an_address_of_a_registry_or_a_path_of_this_machine():
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    places = [str(ROOT) + "/", str(Path.home()) + "/"]
+    for name in names:
+        if not name.startswith("results/") and (ROOT / name).exists() and (ROOT / name).suffix in {".py", ".md", ".toml", ".lock", ".yml", ""}:
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert not [place for place in places if place in text], name
+
+
+def test_results_have_no_hidden_schema():
+    manifest = results.read_json(REFERENCE / "grid.json")
+    assert manifest["schema"] == results.SCHEMA
