@@ -1,5 +1,6 @@
 """Hamiltonian neural network that takes the velocity for the momentum."""
 
+from models._model import Settings
 from models.hnn import HNN
 
 
@@ -13,6 +14,7 @@ class NaiveHNN(HNN):
     """
 
     chart = "qv"
+    settings = Settings(learning_rate=4e-2)
 
 
 MODEL = NaiveHNN

@@ -16,7 +16,7 @@ class MLP(Model):
     Note: a map over one frame. It has no derivative, so no field or acceleration error, and nothing in it knows of energy.
     """
 
-    settings = Settings(learning_rate=1e-2)
+    settings = Settings(learning_rate=2e-2)
     paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
