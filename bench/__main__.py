@@ -1,4 +1,4 @@
-from bench.cli import main
+if __name__ == "__main__":  # worker processes import this file too, before they set what JAX reads when it is imported
+    from bench.cli import main
 
-if __name__ == "__main__":  # worker processes import this file too
     raise SystemExit(main())

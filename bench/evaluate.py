@@ -1,6 +1,7 @@
 """Evaluation: a trained model, or a floor, against the true system, on held-out states and in long rollouts."""
 
 from collections.abc import Callable
+from math import gcd
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from systems._integrators import advance, rollout
 from systems._system import Spec, System
 
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
+PIECE = 10  # frames of a rollout in one compiled program
 CURVE_POINTS = 200  # in time, of a stored curve: what a figure can show
 
 
@@ -37,7 +39,7 @@ class Evaluator:
         self.test = x[chosen], rate[chosen], c[chosen]
         self.limit = self._limit()
         self._predict = jax.jit(self._predicted_rates)
-        self._rollout = jax.jit(self.rollouts, static_argnames=("frames", "stride"))
+        self.piece = jax.jit(self._piece, static_argnames=("frames", "stride"))
         self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))
         self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)))
         self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a))
@@ -93,17 +95,27 @@ class Evaluator:
         c = np.repeat(split.c, split.x.shape[1] - 1, axis=0)[chosen]
         convert = jax.vmap(lambda x, c: self.system.to_chart(x, c, model.chart))
         change = np.asarray(convert(after[chosen], c) - convert(before[chosen], c))
-        predicted = np.asarray(self._rollout(model, before[chosen], c, frames=1, stride=1)[:, 0] - convert(before[chosen], c))
+        predicted = np.asarray(self.rollout(model, before[chosen], c, frames=1, stride=1)[:, 0] - convert(before[chosen], c))
         error = np.abs(predicted - change) / change.std(axis=0)
         return float(np.where(np.isfinite(error), error, np.inf).mean())
 
-    def rollouts(self, model, x, c, frames: int, stride: int):
-        """Predictions 1 ... `frames`, `stride` training frames apart, from starts x = (q, v), in the model's own chart: [start, time, 2, dof]."""
+    def rollout(self, model, x, c, frames: int, stride: int):
+        """Predictions 1 ... `frames`, `stride` training frames apart, from starts x = (q, v), in the model's own chart: [start, time, 2, dof].
+
+        In pieces of a few frames: the same program then serves a long rollout and the clock.
+        """
+        x = jax.vmap(lambda x, c: self.system.to_chart(x, c, model.chart))(x, c)
+        pieces, length = [], gcd(frames, PIECE)
+        for _ in range(frames // length):
+            pieces.append(self.piece(model, x, c, frames=length, stride=stride))
+            x = pieces[-1][:, -1]
+        return jnp.concatenate(pieces, axis=1)
+
+    def _piece(self, model, x, c, frames: int, stride: int):
+        """The next frames from states x in the model's own chart."""
         spec, recording = self.system.spec, self.system.recording
 
         def one(x, c):
-            x = self.system.to_chart(x, c, model.chart)
-
             def field(x):
                 return in_single(model.derivative, x, c, spec)
 
@@ -123,7 +135,7 @@ class Evaluator:
         start = jnp.asarray(self.data.evaluation.x[:, 0])
         frames = true.shape[1]
         given = model.start(start) if hasattr(model, "start") else start
-        own = self._rollout(model, given, c, frames=frames, stride=recording.stride)
+        own = self.rollout(model, given, c, frames, recording.stride)
         predicted = own
         if model.chart != "qv":
             predicted = jax.jit(jax.vmap(jax.vmap(lambda x, c: system.from_chart(x, c, model.chart), (0, None))))(own, c)

@@ -12,14 +12,14 @@ import seaborn as sns
 from bench import grid, results
 from bench.floors import FLOORS
 
-# colour-blind-safe, the same for a model everywhere, by its place in this list
-ORDER = ("mlp", "neural_ode", "second_order_ode", "hnn", "hnn_naive", "delan", "lnn")
+# places in seaborn's colour-blind-safe palette, the same for a model everywhere
+PLACES = {"lnn": 0, "second_order_ode": 1, "delan": 2, "hnn": 3, "hnn_naive": 4, "neural_ode": 5, "mlp": 9}
+STYLES = {"truth": "--", "best_constant": ":"}
 
 
 def colour(model: str):
-    """Colour of a model in every figure; grey for floors and for rows beyond the palette."""
-    palette: dict = dict(zip(ORDER, sns.color_palette("colorblind", len(ORDER)), strict=True))
-    return palette.get(model, "0.45")
+    """Colour of a model in every figure; grey for floors and for rows without a place."""
+    return sns.color_palette("colorblind")[PLACES[model]] if model in PLACES else "0.45"
 
 
 def energy_against_time(sheet, output: Path) -> None:
@@ -39,7 +39,7 @@ def energy_against_time(sheet, output: Path) -> None:
                 medians = np.array([np.median(c["energy_error"], axis=0) for c in curves])
                 medians = np.where(np.isfinite(medians), medians, np.nan)  # a line ends where half of the rollouts have diverged
                 style = {"color": colour(model), "label": FLOORS[model].title.strip("*") if model in FLOORS else model}
-                axis.plot(time, np.median(medians, axis=0), lw=1.6, ls="--" if model in FLOORS else "-", **style)
+                axis.plot(time, np.median(medians, axis=0), lw=1.6, ls=STYLES.get(model, "-"), **style)
                 if len(curves) > 1:
                     axis.fill_between(time, medians.min(axis=0), medians.max(axis=0), color=colour(model), alpha=0.18, lw=0)
             axis.set(yscale="log", xlabel="time [s]", title=system.replace("_", " "))

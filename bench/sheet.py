@@ -55,8 +55,11 @@ SHORT = {  # for 80 columns of a terminal
     "energy_error_last_median": "H last, med.",
     "energy_error_mean": "H mean",
     "own_energy_drift": "own H",
-    "diverged_rollouts": "diverged",
+    "momentum_error": "mom.",
+    "diverged_rollouts": "div.",
 }
+# which numbers a best one is marked in: a small drift of a learnt energy speaks of the integrator, and few divergences of little
+COMPARED = tuple(name for name in ERRORS if name not in ("own_energy_drift", "diverged_rollouts"))
 HIGHER_IS_BETTER = {"valid_time"}
 SHOWN = (
     "acceleration_error",
@@ -97,17 +100,17 @@ class Cell:
         self.diverged = sum(r["metrics"].get("diverged_rollouts", 0) for r in runs)
         self.rollouts = sum(r["configuration"]["recording"]["starts"] for r in runs)
 
-    def text(self) -> str:
-        """Median; `– (k of n)` where k of n rollouts diverged and no mean over all of them exists."""
+    def text(self, brief: bool = False) -> str:
+        """Median; `– (k of n)` where k of n rollouts diverged and no mean over all of them exists, in brief `– (k)`."""
         if self.median is None:
             return "–"
         if self.median == np.inf and self.metric != "energy_error_last_median":
-            return f"– ({self.diverged} of {self.rollouts})"
+            return f"– ({self.diverged})" if brief else f"– ({self.diverged} of {self.rollouts})"
         return number(self.median)
 
     def range(self) -> str:
         """Least and largest of the seeds, where they differ."""
-        if self.low is None or self.high is None or self.low == self.high or self.median == np.inf:
+        if self.low is None or self.high is None or number(self.low) == number(self.high) or self.median == np.inf:
             return ""
         return f"{number(self.low)}–{number(self.high)}"
 
@@ -146,7 +149,7 @@ class Sheet:
             values = [cells[name][i].median for name in names if name not in FLOORS]
             finite = [v for v in values if v is not None and np.isfinite(v)]
             choose = max if column in HIGHER_IS_BETTER else min
-            best.append(choose(finite) if finite and column in ERRORS and column != "diverged_rollouts" else None)
+            best.append(choose(finite) if finite and column in COMPARED else None)
         rows = []
         for name in names:
             title = FLOORS[name].title if name in FLOORS else name

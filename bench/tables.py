@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 import models
 from bench import results
 from bench.sheet import COSTS, ERRORS, HEADINGS, METRICS, SHORT, SHOWN, SPEEDS, UNITS, Sheet
+
+WIDE = 120  # columns of a terminal that has room for ranges
 
 
 def tidy(rows: list[dict], names: tuple[str, ...], part: str) -> pd.DataFrame:
@@ -116,14 +117,15 @@ def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> Non
     sheet = Sheet(output)
     for system in sheet.systems():
         columns = sheet.columns(system, wanted)
-        table = Table(title=system, title_justify="left", title_style="bold", header_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=system, title_justify="left", title_style="bold", header_style="underline", box=None, padding=(0, 2, 0, 0))
         table.add_column("", no_wrap=True)
         for column in columns:
             table.add_column(SHORT.get(column, HEADINGS[column]), justify="right", no_wrap=True)
         for title, cells, best in sheet.body(system, columns):
-            texts = [f"[bold]{c.text()}[/]" if b else c.text() for c, b in zip(cells, best, strict=True)]
-            texts = [f"{text}\n[dim]{cell.range()}[/]" if cell.range() else text for text, cell in zip(texts, cells, strict=True)]
-            table.add_row(title.replace("*", "").replace(", same integrator", "").replace(", start off by", " off by"), *texts)
+            texts = [f"[bold]{c.text(brief=True)}[/]" if b else c.text(brief=True) for c, b in zip(cells, best, strict=True)]
+            if console.width >= WIDE:
+                texts = [f"{text}\n[dim]{cell.range()}[/]" if cell.range() else text for text, cell in zip(texts, cells, strict=True)]
+            table.add_row(title.replace("*", "").replace(", same integrator", "").replace(", start off by 1e-4", " + 1e-4"), *texts)
         console.print(table)
     for run in sheet.missing:
         console.print(f"missing: {run}", style="yellow")
@@ -131,7 +133,8 @@ def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> Non
         if r["status"] == "failed":
             console.print(f"{r['run']} {r['why']}", style="red", markup=False)
     console.print(
-        "Medians over seeds, their range below. accel.: error of the acceleration. H: error of the true energy, at the last frame and", end=" "
+        f"Medians over seeds{', their range below' * (console.width >= WIDE)}. accel.: error of the acceleration. H: error of the true energy, at "
+        "the last frame and over all; own H: drift of the learnt energy. – (k): no mean exists, since k rollouts of all seeds diverged.",
+        highlight=False,
     )
-    console.print("over all; own H: drift of the learnt energy. – (k of n): k of n rollouts diverged, so no mean exists.")
-    console.print(f"All columns, cost and notes: {output / 'table.md'}", highlight=False, soft_wrap=True)
+    console.print(f"All columns, ranges, cost and notes: {output / 'table.md'}", highlight=False, soft_wrap=True)

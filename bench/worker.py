@@ -39,16 +39,19 @@ class Event:
     status: str = ""
 
 
-def environment() -> dict[str, str]:
-    """Variables under which a worker computes with one thread, and shares a GPU with others."""
+def environment(cache: Path) -> dict[str, str]:
+    """Variables under which a worker computes with one thread, shares a GPU with others, and compiles nothing that was compiled before."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
     threads = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**threads, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    compiled = {"JAX_COMPILATION_CACHE_DIR": str(cache.absolute() / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    # loading what another worker compiled warns, at length, of processor features that are only preferences
+    compiled |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**threads, **compiled, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
-def work(connection: Connection, log: Path) -> None:
+def work(connection: Connection, log: Path, cache: Path) -> None:
     """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
-    os.environ.update(environment())
+    os.environ.update(environment(cache))
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())

@@ -1,6 +1,7 @@
 """Neural ODE: a free field, trained through the solver."""
 
 from dataclasses import dataclass
+from math import ceil
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from systems._integrators import advance, rollout
 class Settings:
     shape: Shape = Shape()
     learning_rate: float = 1e-2
-    substeps: int = 2  # solver steps a frame in training
+    longest_step: float = 0.35  # of the solver in training, in units of the time in which velocities change: 2 steps in a frame of the pendulum
 
 
 class NeuralODE(VectorField):
@@ -31,7 +32,8 @@ class NeuralODE(VectorField):
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)
-        self.substeps = settings.substeps
+        changes = max(rate / v for rate, v in zip(scales.rate, scales.v, strict=True))  # 1/s
+        self.substeps = ceil(scales.frame * changes / settings.longest_step)
         self.network = Local(spec, scales, 2 * spec.dof, settings.shape, rngs=rngs)
 
     @classmethod

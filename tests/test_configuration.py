@@ -102,12 +102,12 @@ def test_the_width_on_a_ring_is_another_field():
 def test_every_other_setting_of_a_model_changes_the_loss():
     node, lnn = models.get("neural_ode"), models.get("lnn")
     small = Shape(width=16)
-    assert loss(node, replace(node.settings, shape=small)) != loss(node, replace(node.settings, shape=small, substeps=1))
+    assert loss(node, replace(node.settings, shape=small)) != loss(node, replace(node.settings, shape=small, longest_step=0.05))
     usual = replace(lnn.settings, shape=small)
     assert loss(lnn, usual) != loss(lnn, replace(usual, positive_start=False))
     assert loss(lnn, usual) != loss(lnn, replace(usual, switch=0.9))
     assert loss(lnn, usual) != loss(lnn, replace(usual, objective="forward_error"))
-    known = {"shape", "learning_rate", "substeps", "positive_start", "objective", "switch"}
+    known = {"shape", "learning_rate", "longest_step", "positive_start", "objective", "switch"}
     assert {f.name for name in models.names() for f in fields(models.get(name).settings)} == known
 
 
