@@ -24,5 +24,5 @@ def load(output: str | Path, system: str, model: str, seed: int = 0):
         raise results.ResultsError(f"no finished run of {system} {model} seed {seed} in {output}; there are: {', '.join(there) or 'none'}")
     cell = grid.Cell(presets.Preset(**results.tuples(manifest["preset"])), system, model)
     scales = Scales(**results.tuples(found[0]["scales"]))
-    like = train.initial(cell.get_model(), cell.get_system(), cell.get_settings(), scales, seed)
+    like = train.initial(cell.get_model(), cell.get_system().spec, cell.get_settings(), scales, seed)
     return parameters.restore(grid.folder(output, found[0]["run"]) / results.PARAMETERS, like), cell.get_system()

@@ -1,7 +1,7 @@
 """Data sets: true trajectories in double precision, split by trajectory, drawn once for all models and cached by content."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import diffrax
@@ -20,7 +20,6 @@ TOGETHER = 50  # trajectories integrated at once: they wait for the slowest
 ENERGY_TOLERANCE = 1e-8  # of the energy scale, on every trajectory
 AGREEMENT = 0.01  # of the spread of velocities, to which two truth solvers must agree for a trajectory to be called known
 SHARES = (0.8, 0.1)  # for training and validation; the rest is for test
-SPLITS = ("training", "validation", "test", "evaluation")
 FEWEST = 20  # trajectories, so that no split is empty
 DATA_FIELDS = ("sampling", "data_seed", "data_share", "horizon_share", "segment")  # of a preset, that a data set depends on
 
@@ -44,14 +43,22 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Long trajectories from the evaluation's starts, float64, in the (q, v) chart, the starts being their first frame."""
+
+    x: Float[np.ndarray, "start time 2 dof"]
+    c: Float[np.ndarray, "start context"]
+    reliable: Float[np.ndarray, " start"]  # s, up to which two truth solvers agree
+
+
+@dataclass(frozen=True)
 class DataSet:
     """All that models of one system are trained on and judged by."""
 
     training: Split
     validation: Split
     test: Split
-    evaluation: Split  # long trajectories from the evaluation's starts; rate is not kept there and empty
-    reliable: Float[np.ndarray, " start"]  # s, up to which two truth solvers agree on an evaluation trajectory
+    evaluation: Evaluation
 
 
 def key(name: str, system: System, preset: Preset) -> str:
@@ -105,8 +112,8 @@ def generate(system: System, preset: Preset) -> DataSet:
     other = integrate(system, x, c, frames, recording.evaluation_frame, solver=diffrax.Tsit5())
     apart = jnp.abs(other - x_true)[:, 1:, 1].max(axis=-1) > AGREEMENT * x_true[:, :, 1].std()
     agree = np.where(apart.any(axis=1), apart.argmax(axis=1), frames)
-    evaluation = Split(np.asarray(x_true), np.zeros((0, *x_true.shape[1:])), np.asarray(c))
-    return DataSet(training, validation, test, evaluation, agree * recording.evaluation_frame)
+    evaluation = Evaluation(np.asarray(x_true), np.asarray(c), agree * recording.evaluation_frame)
+    return DataSet(training, validation, test, evaluation)
 
 
 def integrate(system: System, x, c, frames: int, frame: float, solver=None) -> Float[Array, "n time 2 dof"]:
@@ -128,9 +135,11 @@ def integrate(system: System, x, c, frames: int, frame: float, solver=None) -> F
     return trajectories
 
 
+PARTS: dict[str, type] = {"training": Split, "validation": Split, "test": Split, "evaluation": Evaluation}
+
+
 def _flat(data: DataSet) -> dict[str, np.ndarray]:
-    splits = {name: getattr(data, name) for name in SPLITS}
-    return {f"{name}.{part}": getattr(s, part) for name, s in splits.items() for part in ("x", "rate", "c")} | {"reliable": data.reliable}
+    return {f"{name}.{array.name}": getattr(getattr(data, name), array.name) for name, part in PARTS.items() for array in fields(part)}
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:
@@ -153,7 +162,6 @@ def _read(path: Path) -> DataSet:
             arrays = {name: file[name] for name in file.files}
         if str(arrays.pop("checksum")) != _checksum(arrays):
             raise ValueError("its checksum does not fit")
-        training, validation, test, evaluation = (Split(*(arrays[f"{name}.{part}"] for part in ("x", "rate", "c"))) for name in SPLITS)
-        return DataSet(training, validation, test, evaluation, arrays["reliable"])
+        return DataSet(**{name: part(*(arrays[f"{name}.{array.name}"] for array in fields(part))) for name, part in PARTS.items()})
     except Exception as error:  # whatever a damaged zip file makes numpy raise
         raise DataError(f"the cached data set {path} is damaged ({error}): delete it, it will be made again") from error

@@ -149,7 +149,7 @@ class Evaluator:
         window = max(1, min(frames, round(recording.window / recording.evaluation_frame)))
         results = {
             "rollout_error": metrics.geometric_mean(state[:, :window]),
-            "valid_time": float(np.median(metrics.valid_time(distance, diverged, recording.evaluation_frame, self.data.reliable))),
+            "valid_time": float(np.median(metrics.valid_time(distance, diverged, recording.evaluation_frame, self.data.evaluation.reliable))),
             "energy_error_last_mean": float(energy[:, -1].mean()),
             "energy_error_last_median": float(np.median(energy[:, -1])),
             "energy_error_mean": float(energy.mean()),

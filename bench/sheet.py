@@ -72,7 +72,7 @@ SHOWN = (
 )
 
 
-def number(value: float) -> str:
+def number(value: float | int) -> str:
     """Two significant digits, three from 100 on."""
     if np.isnan(value):
         return "nan"

@@ -13,7 +13,7 @@ from flax import nnx
 from bench.data import DataSet, Split
 from bench.presets import Preset
 from models import Batch, Model, Scales
-from systems._system import System
+from systems._system import Spec, System
 
 VALIDATION_STATES = 4096  # enough for a validation loss good to a few per cent
 WATCHED_STATES = 128  # at which the smallest eigenvalue of a learnt mass matrix is watched while it trains
@@ -84,9 +84,9 @@ def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformat
     return {"muon": optax.contrib.muon, "adam": optax.adam}[preset.optimizer](schedule)
 
 
-def initial(model: type[Model], system: System, values, scales: Scales, seed: int) -> Model:
+def initial(model: type[Model], spec: Spec, values, scales: Scales, seed: int) -> Model:
     """The untrained model of a seed."""
-    return model(system.spec, scales, values, rngs=nnx.Rngs(params=jax.random.fold_in(jax.random.key(seed), 0)))
+    return model(spec, scales, values, rngs=nnx.Rngs(params=jax.random.fold_in(jax.random.key(seed), 0)))
 
 
 def chunk_function(optimizer: optax.GradientTransformation, preset: Preset, lattice: bool) -> Callable:
@@ -130,7 +130,7 @@ class Trainer:
 
     def start(self, seed: int):
         """(model, optimiser state, key of the batches) of a seed before its first step."""
-        model = initial(self.model, self.system, self.values, self.scales, seed)
+        model = initial(self.model, self.system.spec, self.values, self.scales, seed)
         return model, self.optimizer.init(cast(Any, model)), jax.random.fold_in(jax.random.key(seed), 1)
 
     def __call__(self, seed: int, report: Callable[[int, float], None] = lambda step, loss: None) -> Trained:

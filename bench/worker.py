@@ -127,7 +127,7 @@ def _evaluate_again(job: Job, seed, trainer, evaluate) -> None:
 
     where = _folder(job, seed)
     old = results.read(where)
-    like = train.initial(trainer.model, trainer.system, trainer.values, trainer.scales, seed)
+    like = train.initial(trainer.model, trainer.system.spec, trainer.values, trainer.scales, seed)
     metrics, curves = evaluate(parameters.restore(where / results.PARAMETERS, like))
     kept = {name: old["metrics"][name] for name in ("train_loss", "validation_loss", "parameters")}
     before = {name: values for name, values in results.curves(where, old).items() if name.startswith("training_")}

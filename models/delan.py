@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from models._lagrangian import LagrangianModel
 from models._model import Settings
@@ -38,7 +39,7 @@ class DeLaN(LagrangianModel):
             kinetic = 0.5 * (a * u[1] + entries[1] * u[2]) ** 2 + 0.5 * OFFSET**2 * u[1] ** 2
         else:
             diagonal, below = positive(entries[: self.spec.dof]), entries[self.spec.dof :]
-            C = jnp.diag(diagonal).at[jnp.tril_indices(self.spec.dof, -1)].set(below)
+            C = jnp.diag(diagonal).at[np.tril_indices(self.spec.dof, -1)].set(below)
             kinetic = 0.5 * ((C.T @ u) ** 2).sum()
         return kinetic - self.potential(q, None, c)
 

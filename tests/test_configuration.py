@@ -68,16 +68,7 @@ BATCH = Batch(*(jax.random.normal(jax.random.key(i), (2, 3, 2, 2), jnp.float32) 
 
 
 def loss(model, settings, scales=SCALES, progress=0.8):
-    return float(train.initial(model, replace_spec(SPEC), settings, scales, 0).loss(BATCH, jnp.float32(progress)))
-
-
-def replace_spec(spec):
-    class Holder:
-        pass
-
-    holder = Holder()
-    holder.spec = spec
-    return holder
+    return float(train.initial(model, SPEC, settings, scales, 0).loss(BATCH, jnp.float32(progress)))
 
 
 @pytest.mark.parametrize(("field", "value"), [("width", 8), ("depth", 2), ("activation", "tanh"), ("init", "lnn_paper")])
@@ -92,7 +83,7 @@ def test_the_width_on_a_ring_is_another_field():
     spec, model = systems.get("wave").spec, models.get("second_order_ode")
     scales = Scales(q=(1.0,), v=(1.0,), rate=(1.0,), c=(), frame=0.1)
     sizes = [
-        sum(leaf.size for leaf in jax.tree.leaves(train.initial(model, replace_spec(spec), replace(model.settings, shape=shape), scales, 0)))
+        sum(leaf.size for leaf in jax.tree.leaves(train.initial(model, spec, replace(model.settings, shape=shape), scales, 0)))
         for shape in (Shape(), Shape(width=8), Shape(ring_width=8))
     ]
     assert sizes[0] == sizes[1] != sizes[2]

@@ -153,11 +153,8 @@ def test_saved_parameters_come_back_bit_for_bit(finished, tmp_path):
 
 
 def train_like(model, depth):
-    class Holder:
-        spec = model.spec
-
     settings = replace(type(model).settings, shape=replace(type(model).settings.shape, depth=depth))
-    return train.initial(type(model), Holder, settings, model.scales, 0)
+    return train.initial(type(model), model.spec, settings, model.scales, 0)
 
 
 def test_a_training_whose_loss_turns_nan_ends_as_diverged_and_the_table_shows_it(tmp_path, cache):
