@@ -24,7 +24,6 @@ TINY = replace(
     warmup=2,
     data_share=0.005,
 )
-pytestmark = pytest.mark.xdist_group("grid")  # one worker makes the grid once for all tests of this file
 
 
 def do(output, cache, preset=TINY):

@@ -17,8 +17,7 @@ ANGULAR = [name for name in systems.names() if any(systems.get(name).spec.is_ang
 RINGS = [name for name in systems.names() if systems.get(name).spec.lattice]
 STRAIGHT = [name for name in systems.names() if name not in ANGULAR + RINGS]
 
-# tests of one model share a worker, and with it what has been compiled
-every_model = pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in models.names()])
+every_model = pytest.mark.parametrize("model", models.names())
 every_system = pytest.mark.parametrize("system", systems.names())
 
 
@@ -169,7 +168,7 @@ def missed_by(error, model: str, system: str) -> models.Batch:
 MEAN_ERROR = [name for name in models.names() if models.get(name).loss is models.VectorField.loss] + ["mlp", "neural_ode"]
 
 
-@pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in MEAN_ERROR])
+@pytest.mark.parametrize("model", MEAN_ERROR)
 @pytest.mark.parametrize("system", ANGULAR + RINGS)
 def test_a_loss_is_the_mean_error_over_positions_and_velocities(model, system):
     _, loss_and_gradient = training(model, system)
@@ -177,7 +176,6 @@ def test_a_loss_is_the_mean_error_over_positions_and_velocities(model, system):
     assert float(loss) == pytest.approx((0 + 0.1) / 2, rel=1e-3)
 
 
-@pytest.mark.xdist_group("lnn")
 @pytest.mark.parametrize("system", ANGULAR + RINGS)
 def test_an_lnn_ends_its_training_on_the_log_of_its_error(system):
     _, loss_and_gradient = training("lnn", system)
@@ -185,7 +183,6 @@ def test_an_lnn_ends_its_training_on_the_log_of_its_error(system):
     assert float(loss) == pytest.approx(systems.get(system).spec.dof * np.log(0.1), rel=1e-3)
 
 
-@pytest.mark.xdist_group("lnn")
 @pytest.mark.parametrize("system", ANGULAR)
 def test_an_lnn_starts_its_training_on_the_likelihood_of_the_force_that_it_misses(system):
     _, loss_and_gradient = training("lnn", system)

@@ -27,7 +27,6 @@ N = 24
 FOUND = {name: systems.get(name) for name in systems.names()}
 FOUND |= {"double_pendulum": PENDULUM, "relativistic_particle, paper": PUBLISHED, "wave": WAVE}
 
-pytestmark = pytest.mark.xdist_group("systems")  # one worker, which compiles what is observed once
 every_system = pytest.mark.parametrize("system", FOUND.values(), ids=FOUND)
 both_particles = pytest.mark.parametrize("particle", [PARTICLE, PUBLISHED], ids=["physical", "paper"])
 
