@@ -101,7 +101,7 @@ class Progress:
     def _render(self) -> Group:
         systems = list(dict.fromkeys(key[0] for key in self.state))
         names = list(dict.fromkeys(key[1] for key in self.state))
-        table = Table(title=self.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("")
         for system in systems:
             table.add_column(system)
@@ -122,4 +122,4 @@ class Progress:
         for (system, model, seed), entry in self.running.items():
             lines.append(f"▶ {system} × {model}{'' if seed is None else f' seed {seed}'}: {entry['doing']}")
         lines.append("✓ done  ▶ running  · waiting  ✗ failed: one sign a seed")
-        return Group(table, *(Text(line) for line in lines))
+        return Group(Text(self.title, style="bold"), table, *(Text(line) for line in lines))
