@@ -70,10 +70,15 @@ class Cell:
         """Hash of the code that trains and evaluates it: the key of its metrics."""
         return self._identity[1]
 
+    @property
+    def execution(self) -> str:
+        """How its programs are compiled and run."""
+        return EXECUTION + ", compiled in haste" * self.preset.haste
+
     def run_id(self, seed: int | None) -> str:
         """Name of a run: readable, and a hash of configuration, code, versions, kind of device and execution mode."""
         device = jax.devices()[0].device_kind
-        made_from = [self.configuration(), self.training_code, identity.versions(), device, EXECUTION]
+        made_from = [self.configuration(), self.training_code, identity.versions(), device, self.execution]
         key = identity.digest(identity.canonical(made_from), str(seed))[:12]
         return "-".join([self.system, self.model, *([] if seed is None else [f"s{seed}"]), key])
 

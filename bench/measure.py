@@ -36,7 +36,8 @@ def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]
     length = min(STEPS, preset.steps)
     # the loop gives its arguments' memory away, so it gets copies
     copies = lambda: jax.tree.map(jnp.copy, (model, state))  # noqa: E731
-    jax.config.update("jax_enable_compilation_cache", False)  # what is compiled now has been compiled before
+    if not preset.haste:
+        jax.config.update("jax_enable_compilation_cache", False)  # what is compiled now has been compiled before
     start = time.perf_counter()
     chunk = trainer.chunk.lower(  # pyright: ignore[reportFunctionMemberAccess]
         *copies(), key, jnp.array(0), trainer.training, length=length

@@ -14,11 +14,11 @@ ATTEMPTS = 2  # of a run whose worker died; then it counts as failed
 
 
 class _Worker:
-    def __init__(self, number: int, logs: Path, cache: Path):
+    def __init__(self, number: int, logs: Path, job: Job):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.log = logs / f"worker-{number}.log"
-        self.process = context.Process(target=work, args=(other, self.log, cache), daemon=True)
+        self.process = context.Process(target=work, args=(other, self.log, job.cache, job.cell.preset.haste), daemon=True)
         self.process.start()
         other.close()
         self.job: Job | None = None
@@ -50,7 +50,7 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
             return
         worker = pool.get(number)
         if worker is None or not worker.process.is_alive():
-            worker = pool[number] = _Worker(number, logs, waiting[0].cache)
+            worker = pool[number] = _Worker(number, logs, waiting[0])
         worker.take(waiting.pop(0))
 
     def give_up(worker: _Worker, job: Job, reason: str) -> None:

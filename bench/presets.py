@@ -48,6 +48,8 @@ class Preset:
     """of the number of training trajectories that a system asks for"""
     horizon_share: float = 1.0
     """of the duration of evaluation trajectories that a system asks for"""
+    haste: bool = False
+    """compile with little optimisation, and measure cells side by side and as compiled before: for numbers that mean nothing"""
 
     def __post_init__(self):
         for name in self.systems:
@@ -78,13 +80,13 @@ class Preset:
             raise ValueError(f"{name} is {getattr(self, name)}: give {wanted}")
 
     def of_a_run(self) -> dict:
-        """The fields that a single run depends on: all but the lists that span the grid."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("systems", "models", "seeds")}
+        """The fields that a single run depends on: all but the lists that span the grid, and haste, which is part of the execution mode."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("systems", "models", "seeds", "haste")}
 
 
 PRESETS = {
-    # every code path of the grid in two minutes; its numbers mean nothing
-    "smoke": Preset(seeds=(0,), steps=100, chunk=50, warmup=20, data_share=0.02, horizon_share=0.02),
+    # every code path of the grid in less than three minutes; its numbers mean nothing
+    "smoke": Preset(seeds=(0,), steps=100, chunk=20, warmup=20, data_share=0.02, horizon_share=0.05, haste=True),
     "laptop": Preset(),
     # sizes, samples and first weights as published: 3e8 samples in batches of 32, Adam from 1e-3. For a GPU.
     "paper": Preset(

@@ -39,9 +39,11 @@ class Event:
     status: str = ""
 
 
-def environment(cache: Path) -> dict[str, str]:
+def environment(cache: Path, haste: bool) -> dict[str, str]:
     """Variables under which a worker computes with one thread, shares a GPU with others, and compiles nothing that was compiled before."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    if haste:
+        flags += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     threads = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     compiled = {"JAX_COMPILATION_CACHE_DIR": str(cache.absolute() / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     # loading what another worker compiled warns, at length, of processor features that are only preferences
@@ -49,9 +51,9 @@ def environment(cache: Path) -> dict[str, str]:
     return {**threads, **compiled, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
-def work(connection: Connection, log: Path, cache: Path) -> None:
+def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
     """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
-    os.environ.update(environment(cache))
+    os.environ.update(environment(cache, haste))
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
@@ -161,7 +163,7 @@ def _write(job: Job, seed, status, metrics, curves, trainer=None, diverged_at=No
         "scales": None if trainer is None else asdict(trainer.scales),
         "metrics": metrics,
         "speed": speed or {},
-        "provenance": provenance() | {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code},
+        "provenance": provenance() | {"execution": cell.execution} | {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code},
     }
     results.write(_folder(job, seed), result, curves)
 
@@ -170,7 +172,7 @@ def provenance() -> dict:
     """Where and with what a result was made."""
     import jax
 
-    from bench import grid, identity
+    from bench import identity
 
     def git(*arguments: str) -> str | None:
         try:
@@ -188,6 +190,5 @@ def provenance() -> dict:
         "platform": f"{platform.system()} {platform.machine()}",
         "training_dtype": "float32",
         "truth_dtype": "float64",
-        "execution": grid.EXECUTION,
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

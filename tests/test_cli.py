@@ -56,7 +56,7 @@ def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(line, capsys
 def test_every_field_of_a_preset_can_be_given():
     line = (
         "--systems wave --models lnn hnn --seeds 4 --steps 7 --batch 16 --segment 5 --chunk 3 --optimizer adam --warmup 1 --learning-rate 0.1 "
-        "--constants paper --hyperparameters paper --sampling states --data-seed 3 --data-share 0.5 --horizon-share 0.25"
+        "--constants paper --hyperparameters paper --sampling states --data-seed 3 --data-share 0.5 --horizon-share 0.25 --no-haste"
     )
     name, options = cli._options(["smoke", *line.split()], "run")
     assert name == "smoke"
@@ -77,6 +77,7 @@ def test_every_field_of_a_preset_can_be_given():
         data_seed=3,
         data_share=0.5,
         horizon_share=0.25,
+        haste=False,
     )
 
 

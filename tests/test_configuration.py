@@ -69,7 +69,7 @@ def test_the_length_of_a_segment_changes_what_a_model_trained_on_rollouts_learns
 
 def test_no_field_of_a_preset_is_forgotten_above():
     assert set(OTHER) == set(TINY.of_a_run())
-    assert {f.name for f in fields(Preset)} == set(OTHER) | {"systems", "models", "seeds"}
+    assert {f.name for f in fields(Preset)} == set(OTHER) | {"systems", "models", "seeds", "haste"}
 
 
 def test_the_lists_of_a_preset_span_the_grid():

@@ -12,7 +12,7 @@ import bench
 from bench import grid, parameters, pool, results, sheet, tables, train
 from bench.presets import PRESETS
 from bench.run import Busy, run
-from bench.worker import Job
+from bench.worker import Job, environment
 
 TINY = replace(
     PRESETS["smoke"],
@@ -84,6 +84,15 @@ def test_speed_is_measured_for_one_seed_of_each_cell(finished):
     rows = grid.read_grid(finished[0])[1]
     assert [r["seed"] for r in rows if r["speed"]] == [0, 0]
     assert all(set(r["speed"]) == set(sheet.SPEEDS) and min(r["speed"].values()) > 0 for r in rows if r["speed"])
+
+
+def test_haste_is_told_measures_side_by_side_and_compiles_with_little_optimisation(finished, tmp_path):
+    assert "measuring speed, side by side, in haste: 2 to do, 0 done before, 2 workers" in finished[1]
+    assert all("compiled in haste" in r["provenance"]["execution"] for r in grid.read_grid(finished[0])[1])
+    careful = replace(TINY, haste=False)
+    assert grid.Cell(careful, "wave", "lnn").run_id(0) != grid.Cell(TINY, "wave", "lnn").run_id(0)
+    flags = [environment(tmp_path, haste)["XLA_FLAGS"] for haste in (False, True)]
+    assert ["optimization_level=0" in f for f in flags] == [False, True]
 
 
 def test_a_second_run_trains_nothing(copy, cache):
