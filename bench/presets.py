@@ -49,7 +49,7 @@ class Preset:
     horizon_share: float = 1.0
     """of the duration of evaluation trajectories that a system asks for"""
     haste: bool = False
-    """compile with little optimisation, and measure cells side by side and as compiled before: for numbers that mean nothing"""
+    """compile with little optimisation, and measure beside other workers what is compiled already: for numbers that mean nothing"""
 
     def __post_init__(self):
         for name in self.systems:
@@ -85,7 +85,7 @@ class Preset:
 
 
 PRESETS = {
-    # every code path of the grid in less than three minutes; its numbers mean nothing
+    # every code path of the grid in a few minutes; its numbers mean nothing
     "smoke": Preset(seeds=(0,), steps=100, chunk=20, warmup=20, data_share=0.02, horizon_share=0.05, haste=True),
     "laptop": Preset(),
     # sizes, samples and first weights as published: 3e8 samples in batches of 32, Adam from 1e-3. For a GPU.

@@ -66,9 +66,7 @@ def _work(name: str, states: dict, output: Path, cache: Path, workers: int, cons
         if state in ("missing", "evaluate") and (cell, seed) not in failed:
             states[cell, seed] = grid.state(output, cell, seed)
     todo = jobs("measure", "measure")
-    haste = any(cell.preset.haste for cell, _ in states)
-    how = "side by side, in haste" if haste else "one cell at a time"
-    _follow(f"leastaction {name}: measuring speed, {how}", todo, workers if haste else 1, output, console, failed, 0)
+    _follow(f"leastaction {name}: measuring speed, one cell at a time", todo, 1, output, console, failed, 0)
     return failed
 
 

@@ -97,6 +97,8 @@ def perform(job: Job, send) -> None:
             trained = trainer(seed, lambda step, loss, seed=seed: send(Event("step", seed, step, loss)))
             send(Event("evaluating", seed))
             _finish(job, seed, trainer, trained, evaluate)
+            if cell.preset.haste and seed == cell.preset.seeds[0]:  # beside other workers, with what is compiled already
+                _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
         elif job.kind == "evaluate":
             _evaluate_again(job, seed, trainer, evaluate)
         elif job.kind == "measure":
