@@ -17,7 +17,7 @@ help:
 	@echo "make setup      only set up .venv"
 	@echo "make reference  run the laptop preset into results/reference/laptop, to be committed"
 	@echo "make lock       choose versions anew (requirements.lock)"
-	@echo "make clean      remove results/latest, results/cache and caches; make setup is undone by removing .venv"
+	@echo "make clean      remove results/latest; make clean-all: cached data and compiled programs too; set-up is undone by removing .venv"
 
 # Made only when whole: .ready is written last, so that an interrupted set-up is done again.
 setup: $(READY)
@@ -63,5 +63,8 @@ lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --extra test pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf results/latest results/cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf results/latest
+
+clean-all: clean
+	rm -rf results/cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

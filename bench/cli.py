@@ -1,4 +1,4 @@
-"""The command line: `python -m bench run | table | list | show | tune`."""
+"""The command line: `python -m bench run | table | list | show | tune | speed | perf`."""
 
 import io
 import re
@@ -6,16 +6,17 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
 import models
 import systems
-from bench import grid, pool, presets, results, sheet, tables
+from bench import gate, grid, pool, presets, results, sheet, speed, tables
 from bench.data import DataError
 from bench.floors import FLOORS
+from bench.gate import GateError
 from bench.presets import PRESETS, Preset
 from bench.run import Busy, Unwritable, run
 from bench.tune import tune
@@ -28,6 +29,9 @@ USAGE = """usage: python -m bench COMMAND [--help]
   list                      systems, models and presets
   show RUN                  all that is known of one run: its name, or the beginning of it
   tune [PRESET] [options]   search each model's learning rate on validation data
+  speed [options]           what models and operators cost, against width, batch and size of the ring
+  perf check | compare | baseline [--base COMMIT]
+                            compare with the committed baseline and with another commit; times against another commit; accept a change
 
 PRESET is {presets} (default: laptop). Results go to results/latest/PRESET.
 """
@@ -48,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command. Exit code 0: all well; 1: some runs failed; 2: the request is wrong, and nothing was changed."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
-    commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune}
+    commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format(presets=", ".join(PRESETS)), end="")
         return 0 if arguments else 2
@@ -56,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[0] not in commands:
             raise systems._rows.UnknownName("command", arguments[0], tuple(commands))
         return commands[arguments[0]](arguments[1:], console)
-    except (ValueError, Busy) as error:
-        known = isinstance(error, systems._rows.UnknownName | results.ResultsError | DataError | Unwritable | Busy | Wrong)
+    except (ValueError, Busy, pool.Failed) as error:
+        known = isinstance(error, systems._rows.UnknownName | results.ResultsError | DataError | Unwritable | Busy | Wrong | GateError | pool.Failed)
         if not known:
             raise
         print(f"bench: {error}", file=sys.stderr)
@@ -112,6 +116,30 @@ def _run(arguments: list[str], console: Console) -> int:
 def _tune(arguments: list[str], console: Console) -> int:
     _, options = _options(arguments, "tune")
     return tune(options.preset, options.output or Path("results/latest/tuning"), CACHE, options.workers, console)
+
+
+@dataclass(frozen=True)
+class PerfOptions:
+    """Compares with the baseline (check), with another commit (compare), or accepts what is measured now (baseline)."""
+
+    command: Annotated[Literal["check", "compare", "baseline"], tyro.conf.Positional]
+    base: str = "HEAD^"
+    """commit whose times are compared with"""
+
+
+def _perf(arguments: list[str], console: Console) -> int:
+    options = parse(PerfOptions, arguments, "perf", tyro.MISSING)
+    if options.command == "baseline":
+        return gate.baseline(CACHE, console)
+    return (gate.check if options.command == "check" else gate.compare)(CACHE, console, options.base)
+
+
+def _speed(arguments: list[str], console: Console) -> int:
+    try:
+        options = parse(speed.Options, arguments, "speed", speed.Options())
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    return speed.run(options, CACHE, console)
 
 
 @dataclass(frozen=True)

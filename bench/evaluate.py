@@ -1,6 +1,7 @@
 """Evaluation: a trained model, or a floor, against the true system, on held-out states and in long rollouts."""
 
 from collections.abc import Callable
+from functools import partial
 from math import gcd
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from bench import metrics
 from bench.data import DataSet, Split
 from bench.train import smallest_mass_eigenvalue
-from systems._integrators import advance, rollout
+from systems._integrators import rollout
 from systems._system import Spec, System
 
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
@@ -39,6 +40,7 @@ class Evaluator:
         self.test = x[chosen], rate[chosen], c[chosen]
         self.limit = self._limit()
         self._predict = jax.jit(self._predicted_rates)
+        self.begin = jax.jit(self._begin, static_argnames="stride")
         self.piece = jax.jit(self._piece, static_argnames=("frames", "stride"))
         self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))
         self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)))
@@ -104,29 +106,37 @@ class Evaluator:
 
         In pieces of a few frames: the same program then serves a long rollout and the clock.
         """
-        x = jax.vmap(lambda x, c: self.system.to_chart(x, c, model.chart))(x, c)
-        pieces, length = [], gcd(frames, PIECE)
+        at, pieces, length = self.begin(model, x, c, stride=stride), [], gcd(frames, PIECE)
         for _ in range(frames // length):
-            pieces.append(self.piece(model, x, c, frames=length, stride=stride))
-            x = pieces[-1][:, -1]
+            at, states = self.piece(model, at, c, frames=length, stride=stride)
+            pieces.append(states)
         return jnp.concatenate(pieces, axis=1)
 
-    def _piece(self, model, x, c, frames: int, stride: int):
-        """The next frames from states x in the model's own chart."""
-        spec, recording = self.system.spec, self.system.recording
+    def _begin(self, model, x, c, stride: int):
+        """What a rollout from starts x = (q, v) goes on from: the state in the model's own chart, for a field with slopes of the motion before."""
+        recording = self.system.recording
 
         def one(x, c):
-            def field(x):
-                return in_single(model.derivative, x, c, spec)
-
-            def step(x):
-                if not hasattr(model, "change"):
-                    return advance(field, x, stride * recording.frame, recording.substeps)
-                return jax.lax.fori_loop(0, stride, lambda _, x: x + in_single(model.change, x, c, spec), x)
-
-            return rollout(step, x, frames)
+            x = self.system.to_chart(x, c, model.chart)
+            if hasattr(model, "change"):
+                return x
+            field = partial(in_single, model.derivative, c=c, spec=self.system.spec)
+            return recording.integrator.start(field, x, stride * recording.frame / recording.substeps)
 
         return jax.vmap(one)(x, c)
+
+    def _piece(self, model, at, c, frames: int, stride: int):
+        """Where a rollout is some frames later, and the states on the way."""
+        spec, recording = self.system.spec, self.system.recording
+
+        def one(at, c):
+            if hasattr(model, "change"):
+                states = rollout(lambda x: jax.lax.fori_loop(0, stride, lambda _, x: x + in_single(model.change, x, c, spec), x), at, frames)
+                return states[-1], states
+            field = partial(in_single, model.derivative, c=c, spec=spec)
+            return recording.integrator.rollout(field, at, stride * recording.frame, recording.substeps, frames)
+
+        return jax.vmap(one)(at, c)
 
     def rollout_metrics(self, model) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What long rollouts from the evaluation's starts show."""

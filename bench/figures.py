@@ -1,5 +1,6 @@
 """Figures, derived from the curves of a results folder."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -22,12 +23,24 @@ def colour(model: str):
     return sns.color_palette("colorblind")[PLACES[model]] if model in PLACES else "0.45"
 
 
+@contextmanager
+def drawn(path: Path, rows: int, columns: int, size: tuple[float, float]):
+    """(figure, axes [rows, columns]) to draw on, of `size` inches each; written to `path` when whole, the same bytes from the same results."""
+    plt.rcParams["svg.hashsalt"] = "leastaction"
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False)
+        yield figure, axes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.partial.svg")
+        figure.savefig(temporary, metadata={"Date": None})
+        plt.close(figure)
+    temporary.replace(path)
+
+
 def energy_against_time(sheet, output: Path) -> None:
     """energy.svg: true energy error against time, a panel per system: median over starts of the median seed, band over seeds."""
     systems = sheet.systems()
-    plt.rcParams["svg.hashsalt"] = "leastaction"  # the same bytes from the same results
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        figure, axes = plt.subplots(1, len(systems), figsize=(5.2 * len(systems), 4.2), layout="constrained", squeeze=False)
+    with drawn(output / "energy.svg", 1, len(systems), size=(5.2, 4.2)) as (figure, axes):
         for axis, system in zip(axes[0], systems, strict=True):
             for model in sheet.models(system):
                 if model in ("predict_zero", "truth_perturbed"):
@@ -47,7 +60,3 @@ def energy_against_time(sheet, output: Path) -> None:
         axes[0, 0].set_ylabel("energy error, median over starts\n[fraction of the system's energy scale]")
         handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
-        temporary = output / ".energy.partial.svg"
-        figure.savefig(temporary, metadata={"Date": None})
-        plt.close(figure)
-    temporary.replace(output / "energy.svg")

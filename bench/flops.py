@@ -4,6 +4,7 @@ from math import prod
 
 import jax
 from jax.extend import core
+from jax.interpreters.partial_eval import dce_jaxpr
 
 # one operation per element of the result
 ELEMENTWISE = frozenset(
@@ -19,9 +20,25 @@ REDUCTIONS = frozenset(["reduce_sum", "reduce_max", "reduce_min", "reduce_prod",
 def flops(function, *arguments) -> int:
     """Operations of one call: 2mnk of a product of matrices, one per element of arithmetic and elementary functions, scan bodies times their length.
 
+    What no result depends on doesn't count.
     Of the branches of a condition the most expensive one counts. Loops of unknown length (while) count once, linear-algebra kernels not at all.
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))  # derivatives leave behind much that nothing uses
+    return _count(needed)
+
+
+def equations(closed: core.ClosedJaxpr) -> int:
+    """Equations of a program, those of inner programs included."""
+
+    def inner(value):
+        values = value if isinstance(value, list | tuple) else [value]
+        return [v.jaxpr if isinstance(v, core.ClosedJaxpr) else v for v in values if isinstance(v, core.Jaxpr | core.ClosedJaxpr)]
+
+    def count(jaxpr: core.Jaxpr) -> int:
+        return sum(1 + sum(count(j) for value in equation.params.values() for j in inner(value)) for equation in jaxpr.eqns)
+
+    return count(closed.jaxpr)
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

@@ -15,7 +15,7 @@ from bench.presets import Preset
 from models import Model
 from systems._system import System
 
-EXECUTION = "one program a seed, lax.scan in chunks, float32"
+EXECUTION = "lax.scan in chunks, float32"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Cell:
 
     def get_settings(self):
         """The model's hyper-parameters under this preset."""
-        return self.get_model().paper if self.preset.hyperparameters == "paper" else self.get_model().settings
+        return self.preset.settings(self.get_model())
 
     def configuration(self) -> dict:
         """All that a run of this cell depends on, but for its seed and the code."""
@@ -73,7 +73,12 @@ class Cell:
     @property
     def execution(self) -> str:
         """How its programs are compiled and run."""
-        return EXECUTION + ", compiled in haste" * self.preset.haste
+        programs = "one program for all seeds" if _all_seeds_at_once() else "one program a seed"
+        return f"{programs}, {EXECUTION}{', compiled in haste' * self.preset.haste}"
+
+    def programs(self, seeds: tuple) -> list[tuple]:
+        """Seeds that are trained in one program: a GPU has room for all of them, on a CPU one after the other is as fast."""
+        return [seeds] if _all_seeds_at_once() else [(seed,) for seed in seeds]
 
     def run_id(self, seed: int | None) -> str:
         """Name of a run: readable, and a hash of configuration, code, versions, kind of device and execution mode."""
@@ -81,6 +86,10 @@ class Cell:
         made_from = [self.configuration(), self.training_code, identity.versions(), device, self.execution]
         key = identity.digest(identity.canonical(made_from), str(seed))[:12]
         return "-".join([self.system, self.model, *([] if seed is None else [f"s{seed}"]), key])
+
+
+def _all_seeds_at_once() -> bool:
+    return jax.default_backend() != "cpu"
 
 
 def cells(preset: Preset) -> list[Cell]:

@@ -1,6 +1,8 @@
 """The clock: the only one whose readings become results. It runs in a pass of its own, in which nothing else does."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,18 @@ from bench.train import Trainer, segments_per_step
 
 STEPS = 20  # of a timed chunk: long enough to make the call itself vanish
 REPEATS = 3  # of which the fastest counts: noise only ever adds
+
+
+class Compiler:
+    """Watches what this process compiles from now on: how many programs, and for how long [s], loading of what was compiled before included."""
+
+    def __init__(self):
+        self.programs, self.seconds = 0, 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._note)
+
+    def _note(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        self.programs += event == "/jax/core/compile/jaxpr_to_mlir_module_duration"
+        self.seconds += duration_secs * (event == "/jax/core/compile/backend_compile_duration")
 
 
 def fastest(function, repeats: int = REPEATS) -> float:
@@ -24,46 +38,86 @@ def fastest(function, repeats: int = REPEATS) -> float:
     return min(times)
 
 
+def alternating(functions: dict[str, Callable[[], Any]], rounds: int = REPEATS, repeats: int = 1) -> dict[str, float]:
+    """Least time [s] of each of several calls, made in turn (`repeats` at a turn), so that a slow spell of the machine meets them all."""
+    for function in functions.values():
+        jax.block_until_ready(function())
+    least = dict.fromkeys(functions, float("inf"))
+    for _ in range(rounds):
+        for name, function in functions.items():
+            for _ in range(repeats):
+                start = time.perf_counter()
+                jax.block_until_ready(function())
+                least[name] = min(least[name], time.perf_counter() - start)
+    return least
+
+
+def matmul_rate() -> float:
+    """Operations a second of this machine's own product of two 512 x 512 matrices in float32: what any other rate is a share of."""
+    square = jnp.ones((512, 512), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    return 2 * 512**3 / fastest(lambda: product(square), repeats=20)
+
+
+def compile_timed(lowered, anew: bool = True) -> tuple[Any, float]:
+    """A lowered program compiled, and how long that took [s]; `anew`: without help from the cache of compiled programs."""
+    jax.config.update("jax_enable_compilation_cache", not anew)
+    try:
+        start = time.perf_counter()
+        compiled = lowered.compile()
+        return compiled, time.perf_counter() - start
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
+def step_flops(trainer: Trainer) -> int:
+    """Operations of one training step, counted from its jaxpr."""
+    model, state, _ = trainer.start(0)
+    batch = one_batch(trainer)
+
+    def step(model, state):
+        gradient = jax.grad(lambda model: model.loss(batch, jnp.zeros((), jnp.float32)))(model)
+        return trainer.optimizer.update(gradient, state, model)
+
+    return flops(step, model, state)
+
+
+def one_batch(trainer: Trainer):
+    """The first segments of the training data, as many as a step takes."""
+    count = segments_per_step(trainer.training, trainer.preset, trainer.system.spec.lattice)
+    return jax.tree.map(lambda a: a[:count], trainer.training)
+
+
 def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]:
     """What one cell costs on this machine.
 
     compile_seconds: tracing and compiling the training loop. steps_per_second, samples_per_second (states), train_seconds (a whole run's):
     without compilation, the mean of three places in the training, since a loss may change on the way. rollout_states_per_second: frames of all
-    evaluation starts, together. flops_per_step: counted, not timed.
+    evaluation starts, together. flops_per_step: counted, not timed. temporary_bytes: of the compiled training loop.
     """
     preset = trainer.preset
     model, state, key = trainer.start(seed)
     length = min(STEPS, preset.steps)
     # the loop gives its arguments' memory away, so it gets copies
     copies = lambda: jax.tree.map(jnp.copy, (model, state))  # noqa: E731
-    if not preset.haste:
-        jax.config.update("jax_enable_compilation_cache", False)  # what is compiled now has been compiled before
     start = time.perf_counter()
-    chunk = trainer.chunk.lower(  # pyright: ignore[reportFunctionMemberAccess]
-        *copies(), key, jnp.array(0), trainer.training, length=length
-    ).compile()
-    compile_seconds = time.perf_counter() - start
-    jax.config.update("jax_enable_compilation_cache", True)
+    lowered = trainer.chunk.lower(*copies(), key, jnp.array(0), trainer.training, length=length)
+    tracing = time.perf_counter() - start
+    chunk, compiling = compile_timed(lowered, anew=not preset.haste)
     places = [jnp.array(step) for step in (0, preset.steps // 2, preset.steps - length)]
     seconds = sum(fastest(lambda place=place: chunk(*copies(), key, place, trainer.training)) for place in places) / len(places) / length
-    count = segments_per_step(trainer.training, preset, trainer.system.spec.lattice)
-    batch = jax.tree.map(lambda a: a[:count], trainer.training)
-    samples = count * batch.x.shape[1]
+    batch = one_batch(trainer)
 
     evaluation = evaluator.data.evaluation
     stride = evaluator.system.recording.stride
-    x = jax.vmap(lambda x, c: evaluator.system.to_chart(x, c, model.chart))(evaluation.x[:, 0], evaluation.c)
-    rollout = fastest(lambda: evaluator.piece(model, x, evaluation.c, frames=PIECE, stride=stride))
-
-    def step(model, state):
-        gradient = jax.grad(lambda model: model.loss(batch, jnp.zeros((), jnp.float32)))(model)
-        return trainer.optimizer.update(gradient, state, model)
-
+    at = evaluator.begin(model, evaluation.x[:, 0], evaluation.c, stride=stride)
+    rollout = fastest(lambda: evaluator.piece(model, at, evaluation.c, frames=PIECE, stride=stride))
     return {
         "train_seconds": preset.steps * seconds,
-        "compile_seconds": compile_seconds,
+        "compile_seconds": tracing + compiling,
         "steps_per_second": 1 / seconds,
-        "samples_per_second": samples / seconds,
-        "rollout_states_per_second": len(x) * PIECE / rollout,
-        "flops_per_step": flops(step, model, state),
+        "samples_per_second": batch.x.shape[0] * batch.x.shape[1] / seconds,
+        "rollout_states_per_second": len(evaluation.x) * PIECE / rollout,
+        "flops_per_step": step_flops(trainer),
+        "temporary_bytes": chunk.memory_analysis().temp_size_in_bytes,  # pyright: ignore[reportOptionalMemberAccess]
     }

@@ -2,13 +2,14 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from bench.worker import Event, Job, work
+from bench.worker import alone as worker_alone
 
 ATTEMPTS = 2  # of a run whose worker died; then it counts as failed
 
@@ -89,6 +90,8 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
                 elif event.what == "finished":
                     if event.status:
                         give_up(worker, job, event.status)
+                    else:
+                        tell(job, event)
                     worker.job = None
                 else:
                     if event.what == "done":
@@ -99,6 +102,32 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
     finally:
         for worker in pool.values():
             worker.end()
+
+
+class Failed(RuntimeError):
+    """What was done in a process of its own went wrong there."""
+
+
+def alone(module: str, name: str, arguments: tuple, cache: Path, log: Path) -> Iterator:
+    """What a generator function yields in a process of its own with one thread. Raises `Failed`, which names the log."""
+    context = multiprocessing.get_context("spawn")
+    connection, other = context.Pipe()
+    process = context.Process(target=worker_alone, args=(other, log, cache, module, name, arguments), daemon=True)
+    process.start()
+    other.close()
+    try:
+        while True:
+            try:
+                item = connection.recv()
+            except EOFError:
+                item = ("failed", "its process died")
+            if item[0] == "failed":
+                raise Failed(f"{name}: {item[1]} (see {log})")
+            if item[0] == "finished":
+                return
+            yield item
+    finally:
+        process.kill()
 
 
 def cores() -> int:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import models
 import systems
+from models import Model
 from systems._rows import UnknownName
 
 Values = Literal["default", "paper"]
@@ -21,7 +22,7 @@ class Preset:
     seeds: tuple[int, ...] = (0, 1, 2)
     """one run each: first weights and order of the data"""
 
-    steps: int = 4000
+    steps: int = 6000
     """optimiser steps of a run"""
     batch: int = 128
     """states a step; a ring of 16 sites counts 16"""
@@ -78,6 +79,10 @@ class Preset:
     def _require(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
             raise ValueError(f"{name} is {getattr(self, name)}: give {wanted}")
+
+    def settings(self, model: type[Model]):
+        """The hyper-parameters of a model under this preset."""
+        return model.paper if self.hyperparameters == "paper" else model.settings
 
     def of_a_run(self) -> dict:
         """The fields that a single run depends on: all but the lists that span the grid, and haste, which is part of the execution mode."""

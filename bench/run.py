@@ -9,7 +9,7 @@ from rich.console import Console
 from bench import data, grid, pool, results, tables
 from bench.grid import Cell
 from bench.presets import Preset
-from bench.progress import Progress
+from bench.progress import Progress, duration
 from bench.worker import Event, Job
 
 
@@ -81,9 +81,14 @@ def _count(states: dict, wanted: tuple[str, ...]) -> int:
 def _follow(title: str, jobs: list[Job], workers: int, output: Path, console: Console, failed: dict, already_done: int) -> None:
     if not jobs:
         return
+    compiling = 0.0
     with Progress(title, jobs, min(workers, len(jobs)), console, already_done) as progress:
 
         def tell(job: Job, event: Event) -> None:
+            nonlocal compiling
+            if event.what == "finished":
+                compiling += event.value
+                return
             progress.tell(job, event)
             if event.status.startswith("failed"):
                 failed[job.cell, event.seed] = event.status
@@ -91,6 +96,7 @@ def _follow(title: str, jobs: list[Job], workers: int, output: Path, console: Co
                     _record_failure(output, job.cell, event.seed, event.status)
 
         pool.run(jobs, workers, output / "logs", tell)
+    console.print(f"compiling, or loading what was compiled before: {duration(compiling)} of all processes together", highlight=False)
 
 
 def _record_failure(output: Path, cell: Cell, seed: int | None, why: str) -> None:

@@ -18,6 +18,7 @@ UNITS = {
     "samples_per_second": "1/s",
     "rollout_states_per_second": "1/s",
     "flops_per_step": "flop",
+    "temporary_bytes": "B",
     "smallest_mass_eigenvalue": "1",
 }  # all others are fractions: 1
 METRICS = (
@@ -25,7 +26,15 @@ METRICS = (
     *("energy_error_last_mean", "energy_error_last_median", "energy_error_mean", "energy_error_max", "own_energy_drift"),
     *("diverged_rollouts", "smallest_mass_eigenvalue", "momentum_error", "field_error_last", "parameters"),
 )
-SPEEDS = ("train_seconds", "compile_seconds", "steps_per_second", "samples_per_second", "rollout_states_per_second", "flops_per_step")
+SPEEDS = (
+    "train_seconds",
+    "compile_seconds",
+    "steps_per_second",
+    "samples_per_second",
+    "rollout_states_per_second",
+    "flops_per_step",
+    "temporary_bytes",
+)
 HEADINGS = {
     "field_error": "field",
     "acceleration_error": "acceleration",
@@ -45,6 +54,7 @@ HEADINGS = {
     "samples_per_second": "samples/s",
     "rollout_states_per_second": "rollout states/s",
     "flops_per_step": "flop/step",
+    "temporary_bytes": "memory [B]",
     "parameters": "parameters",
 }
 ERRORS = tuple(HEADINGS)[:12]

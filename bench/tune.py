@@ -13,7 +13,7 @@ from bench.presets import Preset
 from bench.progress import Progress
 from bench.worker import Event, Job
 
-RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+RATES = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
 SEED = 1000  # not one of the benchmark's
 
 
@@ -35,6 +35,8 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
     with Progress("tuning", jobs, min(workers, len(jobs)), console) as progress:
 
         def tell(job: Job, event: Event) -> None:
+            if event.what == "finished":
+                return
             progress.tell(job, event)
             if event.what == "value":
                 values[job.cell.model, job.cell.preset.learning_rate, job.cell.system] = event.value

@@ -1,5 +1,6 @@
 """A worker process: trains, evaluates and measures cells that it is sent, and tells what it does."""
 
+import importlib
 import os
 import platform
 import subprocess
@@ -35,7 +36,7 @@ class Event:
     what: Literal["started", "step", "evaluating", "done", "value", "finished"]
     seed: int | None = None
     step: int = 0
-    value: float = 0.0  # loss of a step, criterion of a tuning trial
+    value: float = 0.0  # loss of a step, criterion of a tuning trial, seconds spent compiling in a finished job
     status: str = ""
 
 
@@ -57,6 +58,9 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
+        from bench.measure import Compiler  # JAX starts here
+
+        compiler, before = Compiler(), 0.0
         try:
             while (job := connection.recv()) is not None:
                 try:
@@ -65,9 +69,26 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
                     traceback.print_exc()
                     connection.send(Event("finished", -1, status=traceback.format_exc(limit=-1).strip().splitlines()[-1]))
                 else:
-                    connection.send(Event("finished", -1))
+                    connection.send(Event("finished", -1, value=compiler.seconds - before))
+                before = compiler.seconds
         except (EOFError, BrokenPipeError, KeyboardInterrupt):
             pass  # the grid has ended: nobody waits for more
+
+
+def alone(connection: Connection, log: Path, cache: Path, module: str, name: str, arguments: tuple) -> None:
+    """Sends what a generator function yields, then ("finished", "") or ("failed", why); in this environment, in a process of its own."""
+    os.environ.update(environment(cache, haste=False))
+    with log.open("a", buffering=1) as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+        try:
+            for item in getattr(importlib.import_module(module), name)(*arguments):
+                connection.send(item)
+        except Exception as error:
+            traceback.print_exc()
+            connection.send(("failed", f"{type(error).__name__}: {error}"))
+        else:
+            connection.send(("finished", ""))
 
 
 def perform(job: Job, send) -> None:
@@ -89,24 +110,29 @@ def perform(job: Job, send) -> None:
         return
     trainer = train.Trainer(cell.get_model(), system, dataset, cell.preset)
     evaluate = Evaluator(system, dataset)
-    for seed in job.seeds:
-        if seed is None:
-            raise ValueError(f"{cell.model} is trained: its runs have seeds")
-        send(Event("started", seed))
-        if job.kind == "train":
-            trained = trainer(seed, lambda step, loss, seed=seed: send(Event("step", seed, step, loss)))
-            send(Event("evaluating", seed))
-            _finish(job, seed, trainer, trained, evaluate)
-            if cell.preset.haste and seed == cell.preset.seeds[0]:  # beside other workers, with what is compiled already
+    of_job = tuple(seed for seed in job.seeds if seed is not None)
+    if job.kind in ("train", "tune"):
+        for seeds in cell.programs(of_job):
+            for seed in seeds:
+                send(Event("started", seed))
+            models = trainer(seeds, lambda seed, step, loss: send(Event("step", seed, step, loss)))
+            for seed, trained in zip(seeds, models, strict=True):
+                if job.kind == "train":
+                    send(Event("evaluating", seed))
+                    _finish(job, seed, trainer, trained, evaluate)
+                    if cell.preset.haste and seed == cell.preset.seeds[0]:  # beside other workers, with what is compiled already
+                        _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
+                else:
+                    send(Event("value", seed, value=evaluate.one_frame_error(trained.model, dataset.validation)))
+                send(Event("done", seed, status="finished"))
+    else:
+        for seed in of_job:
+            send(Event("started", seed))
+            if job.kind == "evaluate":
+                _evaluate_again(job, seed, trainer, evaluate)
+            else:
                 _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
-        elif job.kind == "evaluate":
-            _evaluate_again(job, seed, trainer, evaluate)
-        elif job.kind == "measure":
-            _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
-        elif job.kind == "tune":
-            trained = trainer(seed, lambda step, loss, seed=seed: send(Event("step", seed, step, loss)))
-            send(Event("value", seed, value=evaluate.one_frame_error(trained.model, dataset.validation)))
-        send(Event("done", seed, status="finished"))
+            send(Event("done", seed, status="finished"))
     jax.clear_caches()
 
 

@@ -46,8 +46,8 @@ def trace_of(function, A: Float[Array, "n n"]) -> Float[Array, ""]:
     return trace(A)
 
 
-def force_likelihood(A: Float[Array, "m n n"], r: Float[Array, "m n"], log=continued_log, pin: bool = True) -> Float[Array, ""]:
-    """n log⟨|r|⟩ − ⟨Σ log λ̃⟩ over m states, for mass matrices A and force residuals r in coordinates of unit velocity spread.
+def force_likelihood(A: Float[Array, "k n n"], r: Float[Array, "m n"], log=continued_log, pin: bool = True) -> Float[Array, ""]:
+    """n log⟨|r|⟩ − ⟨Σ log λ̃⟩, for force residuals r of m states and mass matrices A of some of them, in coordinates of unit velocity spread.
 
     λ̃ is finite at λ = 0, which makes L → 0 an optimum again, so the scale is pinned by relu(−⟨Σ log λ̃⟩)²: for A = s·I the loss is flat above
     s = 1 and rises below it to a barrier near s = 0.01, on whose far side it falls; training starts at s = 1. `log=jnp.log, pin=False` is the

@@ -14,13 +14,27 @@ from systems._system import Spec
 
 @jax.custom_jvp
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log(1 + eˣ), whose derivative is the logistic σ and whose further ones are polynomials of σ: no exponential is computed twice."""
-    return jax.nn.relu(x) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+    """log(1 + eˣ), whose derivative is the logistic σ and whose further ones are polynomials of σ: one exponential serves them all."""
+    return jax.nn.relu(x) - jnp.log(1 / (1 + jnp.exp(-jnp.abs(x))))
+
+
+@jax.custom_jvp
+def logistic(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """σ(x) = 1/(1 + e⁻ˣ), σ' = σ (1 − σ)."""
+    e = jnp.exp(-jnp.abs(x))
+    r = 1 / (1 + e)
+    return jnp.where(x >= 0, r, e * r)
 
 
 @softplus.defjvp
 def _(primals, tangents):
-    return softplus(primals[0]), jax.lax.logistic(primals[0]) * tangents[0]
+    return softplus(*primals), logistic(*primals) * tangents[0]
+
+
+@logistic.defjvp
+def _(primals, tangents):
+    σ = logistic(*primals)
+    return σ, σ * (1 - σ) * tangents[0]
 
 
 ACTIVATIONS = {"softplus": softplus, "tanh": jnp.tanh}
@@ -41,7 +55,7 @@ class Scales:
 class Shape:
     """Architecture of a perceptron and the law of its first weights."""
 
-    width: int = 128
+    width: int = 64
     ring_width: int = 64  # on a lattice, where the network is evaluated at every site
     depth: int = 3  # hidden layers
     activation: Literal["softplus", "tanh"] = "softplus"

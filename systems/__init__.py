@@ -1,12 +1,14 @@
 """True physics; knows nothing of learning.
 
 `get(name)` is the system of the file `name.py`; `names()` lists them.
-Truth is double precision: importing this package switches it on for the whole process, and models say float32 themselves.
+Truth is double precision: importing this package switches it on for the whole process, and models say float32 themselves. Products of
+matrices keep all bits of their factors on every device.
 """
 
 import jax
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round factors to 10 bits otherwise, and second derivatives show it
 
 from systems import _rows  # noqa: E402  (after the switch)
 from systems._system import Recording, Spec, System  # noqa: E402

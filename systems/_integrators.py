@@ -1,9 +1,13 @@
 """Fixed-step integration in `lax.scan`: of models, of the truth beside them, and inside the training of a neural ODE."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import diffrax
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Field = Callable[[Float[Array, "2 dof"]], Float[Array, "2 dof"]]
@@ -35,6 +39,67 @@ def _evaluations() -> int:
 def advance(field: Field, x: Float[Array, "2 dof"], frame: float, substeps: int) -> Float[Array, "2 dof"]:
     """The state one frame [s] later, in `substeps` equal steps."""
     return jax.lax.fori_loop(0, substeps, lambda _, x: step(field, x, frame / substeps), x)
+
+
+class Multistep(NamedTuple):
+    """Where a multistep method is: the state, and the slopes at it and at the steps before, newest first."""
+
+    x: Float[Array, "2 dof"]
+    slopes: Float[Array, "order 2 dof"]
+
+
+@dataclass(frozen=True)
+class Adams:
+    r"""Predictor and corrector of Adams, Bashforth and Moulton, k the order:
+
+        x* = x_n + h Σ_{j<k} β_j f_{n−j},      x_{n+1} = x_n + h (γ_0 f(x*) + Σ_{0<j<k} γ_j f_{n+1−j})
+
+    The slope kept for later steps is f(x*) with one evaluation a step (PEC), f(x_{n+1}) with two (PECE, stable at longer steps). A long
+    rollout takes a third to two thirds of the evaluations that the Runge-Kutta method needs for the same error. Source: Hairer, Nørsett,
+    Wanner, Solving Ordinary Differential Equations I, section III.1.
+    """
+
+    order: int = 5
+    evaluations: int = 2
+
+    def __post_init__(self):
+        if not 2 <= self.order <= 8:
+            raise ValueError(f"order is {self.order}: give a whole number from 2 to 8")
+        if self.evaluations not in (1, 2):
+            raise ValueError(f"evaluations is {self.evaluations}: give 1 (PEC) or 2 (PECE)")
+
+    def start(self, field: Field, x: Float[Array, "2 dof"], dt: float) -> Multistep:
+        """At x, with the slopes of the motion before it, found by stepping back with the Runge-Kutta method."""
+
+        def back(x, _):
+            return step(field, x, -dt), field(x)
+
+        return Multistep(x, jax.lax.scan(back, x, None, length=self.order)[1])
+
+    def step(self, field: Field, at: Multistep, dt: float) -> Multistep:
+        """One step of dt."""
+        k = self.order
+        predict, correct = _weights(k, newest=0), _weights(k, newest=1)
+        slope = field(at.x + dt * jnp.tensordot(jnp.array(predict), at.slopes, 1))
+        x = at.x + dt * (correct[0] * slope + jnp.tensordot(jnp.array(correct[1:]), at.slopes[: k - 1], 1))
+        slope = field(x) if self.evaluations == 2 else slope
+        return Multistep(x, jnp.concatenate([slope[None], at.slopes[:-1]]))
+
+    def rollout(self, field: Field, at: Multistep, frame: float, substeps: int, frames: int) -> tuple[Multistep, Float[Array, "time 2 dof"]]:
+        """Where it is after `frames` frames [s] of `substeps` equal steps, and the states after 1, 2, ..., `frames` of them."""
+
+        def one(at, _):
+            at = jax.lax.fori_loop(0, substeps, lambda _, at: self.step(field, at, frame / substeps), at)
+            return at, at.x
+
+        return jax.lax.scan(one, at, None, length=frames)
+
+
+def _weights(k: int, newest: int) -> list[float]:
+    """Weights w_j with ∫₀¹ P = Σ w_j P(newest − j), j < k, for every polynomial P of degree below k: Adams-Bashforth (0), Adams-Moulton (1)."""
+    powers = np.arange(k)
+    nodes = newest - powers.astype(float)
+    return np.linalg.solve(nodes ** powers[:, None], 1 / (powers + 1)).tolist()
 
 
 def rollout(advance: Field, x: Float[Array, "2 dof"], frames: int) -> Float[Array, "time 2 dof"]:

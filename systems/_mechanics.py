@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, ArrayLike, Float
 
 from systems._cyclic import Bands, bands_from_windows, solve_bands
@@ -61,7 +62,7 @@ def expand(lagrangian: Lagrangian, q, v, c, lattice: bool = False) -> Expansion:
 
 
 def solve(A, b: Float[Array, " dof"]) -> Float[Array, " dof"]:
-    """A⁻¹ b for a mass matrix of `expand`: closed form to two degrees of freedom, O(N) on a ring, else by LU."""
+    """A⁻¹ b for a mass matrix of `expand`: closed form to three degrees of freedom, O(N) on a ring, else by Cholesky."""
     if isinstance(A, Bands):
         return solve_bands(A, b)
     if b.size == 1:
@@ -69,13 +70,41 @@ def solve(A, b: Float[Array, " dof"]) -> Float[Array, " dof"]:
     if b.size == 2:
         determinant = A[0, 0] * A[1, 1] - A[0, 1] * A[1, 0]
         return jnp.stack([A[1, 1] * b[0] - A[0, 1] * b[1], A[0, 0] * b[1] - A[1, 0] * b[0]]) / determinant
-    return jnp.linalg.solve(A, b)
+    if b.size == 3:
+        x, y, z = A.T
+        return jnp.stack([jnp.cross(y, z), jnp.cross(z, x), jnp.cross(x, y)]) @ b / (x @ jnp.cross(y, z))
+    return jax.lax.custom_linear_solve(lambda x: A @ x, b, lambda _, rhs: _solve_definite(A, rhs), symmetric=True)
+
+
+def _solve_definite(A, b):
+    """By Cholesky; a learnt mass matrix that is not positive definite by LU. (Under `vmap` a condition is a choice between two things done.)"""
+    factor = jnp.linalg.cholesky(A)  # NaN where there is none
+    return jax.lax.cond(jnp.isfinite(factor).all(), lambda: cho_solve((factor, True), b), lambda: jnp.linalg.solve(A, b))
 
 
 def euler_lagrange(lagrangian: Lagrangian, q, v, c, force: ArrayLike = 0.0, lattice: bool = False) -> Float[Array, " dof"]:
-    """Acceleration a = A⁻¹ (∂L/∂q + F − C v) under the generalised force F. Source: Lagrange 1788; Cranmer et al. 2020, eq. 6."""
+    """Acceleration a = A⁻¹ (∂L/∂q + F − C v) under the generalised force F. Source: Lagrange 1788; Cranmer et al. 2020, eq. 6.
+
+    Counted in passes through L (a value is 1, a gradient 2, a product with the Hessian 2 more), a costs 2 + 2·dof, dof that of a window on
+    a ring. Differentiated operation by operation it costs twice that once more; as the root of the missing force, ȧ = −A⁻¹ Ṙ with R
+    changing at fixed a, it costs 12 whatever dof is, and two of them have been taken already. That pays from two degrees of freedom on.
+    """
     A, pull = expand(lagrangian, q, v, c, lattice)
-    return solve(A, pull + force)
+    if q.size == 1:
+        return solve(A, pull + force)
+    return jax.lax.custom_root(
+        lambda a: missing_force(lagrangian, q, v, a, c, lattice) - force, pull + force, lambda _, pulled: solve(A, pulled), lambda _, b: solve(A, b)
+    )
+
+
+def missing_force(lagrangian: Lagrangian, q, v, a, c, lattice: bool = False) -> Float[Array, " dof"]:
+    """R = d/dt ∂L/∂v − ∂L/∂q = A a + C v − ∂L/∂q of a motion with acceleration a, by one product with the Hessian, along (v, a)."""
+
+    def one(q, v, a):
+        (dL_dq, _), (_, changing_momentum) = jax.jvp(lambda q, v: jax.grad(lagrangian, (0, 1))(q, v, c), (q, v), (v, a))
+        return changing_momentum - dL_dq
+
+    return sum_windows(jax.vmap(one)(windows(q), windows(v), windows(a))) if lattice else one(q, v, a)
 
 
 def momentum(lagrangian: Lagrangian, q, v, c, lattice: bool = False) -> Float[Array, " dof"]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from systems import _mechanics as mechanics
+from systems._integrators import Adams
 
 Chart = Literal["qv", "qp"]
 State = Float[Array, "2 dof"]
@@ -46,6 +47,7 @@ class Recording:
     evaluation_frame: float  # s between two of their frames, a multiple of `frame`
     substeps: int  # steps of the integrator an evaluation frame
     window: float  # s, over which rollout errors are averaged
+    integrator: Adams = Adams()  # of rollouts, of models and of the truth beside them
 
     def __post_init__(self):
         if abs(self.evaluation_frame / self.frame - self.stride) > 1e-9 or self.stride < 1:

@@ -6,6 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from systems._integrators import Adams
 from systems._system import Recording, Spec, System
 
 
@@ -21,7 +22,17 @@ class RelativisticParticle(System):
     variant: Literal["physical", "paper"] = "physical"
 
     spec = Spec(dof=1, context=1)
-    recording = Recording(trajectories=4000, duration=1.0, frame=0.02, starts=64, horizon=1.0, evaluation_frame=0.02, substeps=2, window=1.0)
+    recording = Recording(
+        trajectories=4000,
+        duration=1.0,
+        frame=0.02,
+        starts=64,
+        horizon=1.0,
+        evaluation_frame=0.02,
+        substeps=4,
+        window=1.0,
+        integrator=Adams(5, evaluations=1),
+    )
 
     def lagrangian(self, q, v, c):
         root = jnp.sqrt(1 - v[0] ** 2)

@@ -17,6 +17,7 @@ from bench.floors import PerturbedTruth
 from bench.presets import PRESETS, Preset
 from models import Batch, Scales, Shape
 from systems import Recording
+from systems._integrators import Adams
 
 TINY = replace(PRESETS["smoke"], steps=8, chunk=4, warmup=2, data_share=0.005, horizon_share=0.1)
 OTHER = {
@@ -41,7 +42,7 @@ def outcome(preset: Preset) -> tuple:
     system, dataset = made(preset.constants, tuple(getattr(preset, name) for name in data.DATA_FIELDS))
     # only a model that learns from rollouts sees whole segments
     model = models.get("second_order_ode" if preset.segment == TINY.segment else "neural_ode")
-    trained = train.Trainer(model, system, dataset, preset)(0)
+    (trained,) = train.Trainer(model, system, dataset, preset)((0,))
     return dataset.training.x.tobytes(), dataset.evaluation.x.shape, trained.history["train_loss"].tobytes()
 
 
@@ -117,7 +118,8 @@ def test_every_other_setting_of_a_model_changes_the_loss():
     assert loss(lnn, usual) != loss(lnn, replace(usual, positive_start=False))
     assert loss(lnn, usual) != loss(lnn, replace(usual, switch=0.9))
     assert loss(lnn, usual) != loss(lnn, replace(usual, objective="forward_error"))
-    known = {"shape", "learning_rate", "longest_step", "positive_start", "objective", "switch"}
+    assert loss(lnn, usual, progress=0.3) != loss(lnn, replace(usual, volume_share=0.5), progress=0.3)
+    known = {"shape", "learning_rate", "longest_step", "positive_start", "objective", "switch", "volume_share"}
     assert {f.name for name in models.names() for f in fields(models.get(name).settings)} == known
 
 
@@ -161,6 +163,7 @@ def test_every_field_of_a_recording_changes_data_or_evaluation():
 
     usual = outcome()
     other = {"trajectories": 500, "duration": 0.8, "frame": 0.01, "starts": 5, "horizon": 0.8, "evaluation_frame": 0.04, "substeps": 1, "window": 0.2}
+    other["integrator"] = Adams(3, evaluations=1)
     assert set(other) == {f.name for f in fields(Recording)}
     for name, value in other.items():
         assert outcome(**{name: value}) != usual, name

@@ -1,17 +1,25 @@
 """Operators of mechanics: the Euler-Lagrange equation, its banded form on a ring, and the integrator."""
 
+from functools import partial
+
 import closed_forms as textbook
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from scipy.integrate import solve_ivp
 from specimens import compiled, everywhere
 
 import systems
+from bench import as_published
+from bench.flops import flops
+from models import Scalar, Scales, Shape
+from systems import Spec
 from systems import _integrators as integrators
 from systems import _mechanics as mechanics
 from systems._cyclic import Bands, bands_from_windows, solve_bands
+from systems._integrators import Adams
 
 
 def random(seed, *shape):
@@ -24,7 +32,7 @@ def random_lagrangian(n):
     return lambda q, v, c: 0.5 * v @ v + 0.1 * jnp.tanh(jnp.concatenate([q, v, c]) @ W) @ w
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_accelerations_solve_the_euler_lagrange_equation_as_textbooks_write_it(n):
     L = random_lagrangian(n)
     q, v, c, F = random(1, 8, n), random(2, 8, n), random(3, 8, 1), random(4, 8, n)
@@ -35,6 +43,81 @@ def test_accelerations_solve_the_euler_lagrange_equation_as_textbooks_write_it(n
         return changing_momentum - jax.grad(L)(q, v, c) - F
 
     np.testing.assert_allclose(everywhere(residual)(q, v, c, F), 0, atol=1e-12)
+
+
+def accelerations(form, weights, q, v):
+    """Of a Lagrangian with these weights, at many states."""
+    n = q.shape[-1]
+    w = random(n + 100, 5)
+
+    def L(q, v, c):
+        return 0.5 * v @ v + 0.1 * jnp.tanh(jnp.concatenate([q, v]) @ weights) @ w
+
+    return jax.vmap(lambda q, v: form(L, q, v, jnp.zeros(0)))(q, v)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_accelerations_and_their_derivatives_are_those_of_the_published_form(n):
+    q, v, weights, direction = (jnp.asarray(random(i, *shape)) for i, shape in enumerate([(8, n), (8, n), (2 * n, 5), (2 * n, 5)]))
+
+    def everything(form):
+        def squares(weights, q, v):
+            return (accelerations(form, weights, q, v) ** 2).sum()
+
+        first = jax.value_and_grad(squares, (0, 1, 2))(weights, q, v)
+        second = jax.grad(lambda t: jax.grad(lambda w: squares(w, q, v))(weights + t * direction).sum())(0.1)
+        forward = jax.jvp(lambda w: squares(w, q, v), (weights,), (direction,))[1]
+        return first, second, forward
+
+    ours, published = (
+        jax.tree.leaves(compiled(lambda form=form: everything(form))()) for form in (mechanics.euler_lagrange, as_published.acceleration)
+    )
+    for a, b in zip(ours, published, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
+def passes(form, n, width=200):
+    """Passes through a network that one gradient of the mean |acceleration| takes, a value counting 1."""
+    ones = (1.0,) * n
+    network = Scalar(Spec(n), Scales(ones, ones, ones, (), 1.0), Shape(width=width), rngs=nnx.Rngs(params=0))
+    q, v = jnp.asarray(random(1, 2, 32, n), jnp.float32)
+    none = jnp.zeros(0, jnp.float32)
+
+    def loss(network, q, v):
+        def L(q, v, c):
+            return network(q, v, c) + 0.5 * v @ v
+
+        return jnp.abs(jax.vmap(lambda q, v: form(L, q, v, none))(q, v)).mean()
+
+    value = flops(jax.vmap(network, (0, 0, None)), q, v, none)
+    return flops(jax.grad(loss), network, q, v) / value
+
+
+@pytest.mark.parametrize(("n", "counted"), [(1, 12), (2, 18), (3, 20), (4, 22), (6, 26)])
+def test_a_training_step_takes_no_more_passes_of_the_network_than_counted_on_paper(n, counted):
+    """6 + 6·dof operation by operation, for one degree of freedom; 14 + 2·dof with the derivative rule."""
+    assert passes(mechanics.euler_lagrange, n) == pytest.approx(counted, rel=0.05)
+
+
+def test_the_published_form_takes_at_least_twice_as_many():
+    assert passes(as_published.acceleration, 2) > 36
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_a_mass_matrix_is_solved_whether_it_is_positive_definite_or_not_and_so_is_its_derivative(n):
+    B, b, w = random(1, 3, n, n), random(2, 3, n), random(3, 3, n)
+    A = np.stack([B[0] @ B[0].T + np.eye(n), np.diag([-1.0] + [2.0] * (n - 1)) + 0.1 * (B[1] + B[1].T), -(B[2] @ B[2].T + np.eye(n))])
+
+    def weighed(A, b, w):
+        x = mechanics.solve(A, b)
+        return w @ x, x
+
+    (dA, db), x = everywhere(jax.grad(weighed, (0, 1), has_aux=True))(A, b, w)
+    for k in range(3):
+        solution, adjoint = np.linalg.solve(A[k], b[k]), np.linalg.solve(A[k].T, w[k])
+        np.testing.assert_allclose(x[k], solution, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(db[k], adjoint, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(dA[k] + dA[k].T, -np.outer(adjoint, solution) - np.outer(solution, adjoint), rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("sites", [3, 5, 8])
@@ -119,6 +202,44 @@ def test_the_integrator_is_of_the_order_that_it_claims():
     log_errors = [np.log(np.linalg.norm(ends(starts, n).reshape(16, -1) - exact, axis=1)).mean() for n in steps]
     slope = np.polyfit(-np.log(steps), log_errors, 1)[0]
     assert slope == pytest.approx(integrators.ORDER, abs=0.25)
+
+
+@pytest.mark.parametrize(("order", "evaluations"), [(2, 1), (4, 1), (5, 1), (5, 2), (6, 2)])
+def test_a_multistep_method_is_of_its_order(order, evaluations):
+    """On a pendulum with friction; the starting slopes come from a method of order 5."""
+    adams = Adams(order, evaluations)
+
+    def field(x):
+        return jnp.stack([x[1], -jnp.sin(x[0]) - 0.2 * x[0] * x[1]])
+
+    def end(steps):
+        at, _ = adams.rollout(field, adams.start(field, jnp.array([[1.0], [0.3]]), 5.0 / steps), 5.0, steps, 1)
+        return at.x[:, 0]
+
+    exact = solve_ivp(lambda _, y: [y[1], -np.sin(y[0]) - 0.2 * y[0] * y[1]], (0, 5), [1.0, 0.3], "DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
+    steps = (90, 135, 200)
+    errors = [np.linalg.norm(compiled(partial(end, n))() - exact) for n in steps]
+    assert -np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(order, abs=0.3)
+
+
+def test_a_multistep_method_goes_on_where_it_was():
+    adams, x = Adams(5, evaluations=1), jnp.array([[1.0], [0.5]])
+
+    def field(x):
+        return jnp.stack([x[1], -jnp.sin(x[0])])
+
+    at, whole = adams.rollout(field, adams.start(field, x, 0.05), 0.1, 2, 6)
+    half, first = adams.rollout(field, adams.start(field, x, 0.05), 0.1, 2, 3)
+    end, second = adams.rollout(field, half, 0.1, 2, 3)
+    np.testing.assert_array_equal(whole, np.concatenate([first, second]))
+    np.testing.assert_array_equal(at.slopes, end.slopes)
+    np.testing.assert_allclose(at.slopes[0], field(at.x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("values", "told"), [((1, 2), "order"), ((9, 2), "order"), ((5, 3), "evaluations")])
+def test_a_multistep_method_that_is_none_is_refused(values, told):
+    with pytest.raises(ValueError, match=told):
+        Adams(*values)
 
 
 def test_a_frame_is_its_equal_substeps_one_after_the_other():

@@ -191,5 +191,6 @@ def test_an_lnn_starts_its_training_on_the_likelihood_of_the_force_that_it_misse
     x, c = eight("lnn", system)
     masses = np.asarray(everywhere(made.mass_matrix)(x, c))
     force = masses @ (0.1 * np.divide(made.scales.rate, made.scales.v))
-    log_det = np.log(np.linalg.det(masses)).mean()  # of masses near one, where the logarithm isn't continued
+    some = masses[: round(made.volume_share * len(masses))]
+    log_det = np.log(np.linalg.det(some)).mean()  # of masses near one, where the logarithm isn't continued
     assert float(loss) == pytest.approx(force.shape[1] * np.log(np.abs(force).mean()) - log_det + max(0, -log_det) ** 2, rel=1e-2)

@@ -1,0 +1,49 @@
+"""How speed changed from one accepted baseline to the next: a line per figure in a committed CSV, and a figure of it."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from bench import identity, results
+from bench.gate import Figures
+
+HISTORY = Path("results/reference/perf_history.csv")
+COLUMNS = ["date", "commit", "jax", "machine", "benchmark", "figure", "value"]
+
+
+def add(figures: Figures, seconds: dict[str, float], version: str, machine: str) -> None:
+    """Adds a baseline, and draws the history again."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=identity.ROOT, capture_output=True, text=True)
+    stamp = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), done.stdout.strip() or "none", version, machine]
+    lines = [
+        [*stamp, name, figure, value] for name in figures for figure, value in (*figures[name].items(), ("seconds", float(f"{seconds[name]:.4g}")))
+    ]
+    new = pd.DataFrame(lines, columns=COLUMNS).astype({"value": object})
+    table = pd.concat([pd.read_csv(HISTORY, dtype={"value": object}), new]) if HISTORY.exists() else new
+    results.write_atomically(HISTORY, table.to_csv(index=False, lineterminator="\n").encode())
+    draw(table.astype({"value": float}), HISTORY.with_suffix(".svg"))
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Each figure over its value in the first baseline that has it: a thin line a benchmark, a thick one their median."""
+    from matplotlib import ticker
+
+    from bench.figures import drawn, sns
+
+    shown = {"seconds": "time, on its own machine", "flops": "operations", "equations": "equations of the program", "temporary_bytes": "memory"}
+    dates = list(dict.fromkeys(table["date"]))
+    commits = dict(zip(table["date"], table["commit"], strict=True))
+    labels = [f"{commits[date]}\n{date[:10]}" for date in dates]
+    with drawn(path, 1, len(shown), size=(3.6, 3.4)) as (_, axes):
+        for axis, (figure, title) in zip(axes[0], shown.items(), strict=True):
+            values = table[table["figure"] == figure].pivot_table(index="date", columns="benchmark", values="value").reindex(dates)
+            relative = values / values.bfill().iloc[0]
+            axis.plot(range(len(dates)), relative.to_numpy(), color="0.7", lw=0.8, marker=".", ms=3)
+            axis.plot(range(len(dates)), relative.median(axis=1).to_numpy(), color=sns.color_palette("colorblind")[0], lw=2.2, marker="o", ms=5)
+            axis.set(title=title, yscale="log")
+            axis.set_xticks(range(len(dates)), labels, fontsize=8)
+            axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:g}"))
+            axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+        axes[0, 0].set_ylabel("over the first baseline")
