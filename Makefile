@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test bench smoke table reference lock clean
+.PHONY: help setup check test bench smoke table speed reference perf-check perf-compare perf-baseline perf-faults lock clean clean-all
+
+BASE ?= HEAD^
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +16,10 @@ help:
 	@echo "make smoke      the same grid, tiny: every code path, numbers without meaning"
 	@echo "make table      write and show the tables of the last make bench again"
 	@echo "make check      lint, formatting, types"
+	@echo "make speed      what models and operators cost, against width, batch and sites (results/latest/speed)"
+	@echo "make perf-check      compare speed and accuracy with the committed baseline, and times with those of BASE (HEAD^)"
+	@echo "make perf-compare    times of every benchmark against those of BASE=commit"
+	@echo "make perf-baseline   accept what is measured now as the baseline, and say what changes"
 	@echo "make setup      only set up .venv"
 	@echo "make reference  run the laptop preset into results/reference/laptop, to be committed"
 	@echo "make lock       choose versions anew (requirements.lock)"
@@ -53,6 +59,22 @@ reference: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+speed: $(READY)
+	@$(BIN)/python -m bench speed
+
+perf-check: $(READY)
+	@$(BIN)/python -m bench perf check --base $(BASE)
+
+perf-compare: $(READY)
+	@$(BIN)/python -m bench perf compare --base $(BASE)
+
+perf-baseline: $(READY)
+	@$(BIN)/python -m bench perf baseline
+
+# injects faults into copies of this checkout: the gate must catch each
+perf-faults: $(READY)
+	@$(BIN)/python tests/perf/faults.py
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -125,13 +125,19 @@ class PerfOptions:
     command: Annotated[Literal["check", "compare", "baseline"], tyro.conf.Positional]
     base: str = "HEAD^"
     """commit whose times are compared with"""
+    parts: tuple[Literal["figures", "errors", "times"], ...] = gate.PARTS
+    """of a check: what can be counted, errors of the smoke grid, times against the base"""
+    only: str = ""
+    """of a check or comparison: benchmarks in whose name this occurs"""
 
 
 def _perf(arguments: list[str], console: Console) -> int:
     options = parse(PerfOptions, arguments, "perf", tyro.MISSING)
     if options.command == "baseline":
         return gate.baseline(CACHE, console)
-    return (gate.check if options.command == "check" else gate.compare)(CACHE, console, options.base)
+    if options.command == "compare":
+        return gate.compare(CACHE, console, options.base, options.only)
+    return gate.check(CACHE, console, options.base, options.parts, options.only)
 
 
 def _speed(arguments: list[str], console: Console) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench import metrics
 from bench.data import DataSet, Split
-from bench.train import smallest_mass_eigenvalue
+from bench.train import ONCE, smallest_mass_eigenvalue
 from systems._integrators import rollout
 from systems._system import Spec, System
 
@@ -42,9 +42,9 @@ class Evaluator:
         self._predict = jax.jit(self._predicted_rates)
         self.begin = jax.jit(self._begin, static_argnames="stride")
         self.piece = jax.jit(self._piece, static_argnames=("frames", "stride"))
-        self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))
-        self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)))
-        self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a))
+        self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))), compiler_options=ONCE)
+        self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)), compiler_options=ONCE)
+        self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a), compiler_options=ONCE)
 
     def _limit(self) -> np.ndarray:
         """Ten times the range of the training data; angles have none."""
@@ -187,7 +187,8 @@ class Evaluator:
         def initial(x, c):
             return double.energy(system.to_chart(x, c, model.chart), c)
 
-        drift = jax.jit(jax.vmap(lambda start, end, c: jnp.abs(double.energy(end, c) - initial(start, c))))(start, end, c)
-        spread = jax.jit(jax.vmap(jax.vmap(initial, (0, None)), (None, 0)))(start, c).std(axis=1).mean()
+        changed = jax.jit(jax.vmap(lambda start, end, c: jnp.abs(double.energy(end, c) - initial(start, c))), compiler_options=ONCE)
+        between = jax.jit(jax.vmap(jax.vmap(initial, (0, None)), (None, 0)), compiler_options=ONCE)
+        drift, spread = changed(start, end, c), between(start, c).std(axis=1).mean()
         drift = np.asarray(drift / spread)
         return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())

@@ -31,11 +31,16 @@ ACCURACY = ("field_error", "rollout_error")  # of the smoke grid: every model ha
 INTERVAL = 1.25  # each way: rounding differs between processors, and a hundred steps let it grow by a few per cent
 SLOWER = 1.25
 ROUNDS = 4
+PARTS = ("figures", "errors", "times")
 Figures = dict[str, dict[str, int | float]]
 
 
 class GateError(ValueError):
     """Nothing can be said; the message says what to do."""
+
+
+class NothingToCompare(GateError):
+    """No other commit, or one without benchmarks."""
 
 
 def machine() -> str:
@@ -50,12 +55,15 @@ def machine() -> str:
 # What is counted --------------------------------------------------------------------------------------------------
 
 
-def measured(cache: Path) -> tuple[Figures, dict[str, float]]:
-    """Figures and seconds of every case, from pytest-benchmark's own file. Raises `GateError` if the benchmarks don't pass."""
+def measured(cache: Path, only: str = "") -> tuple[Figures, dict[str, float]]:
+    """Figures and seconds of the cases in whose name `only` occurs, from pytest-benchmark's own file. Raises `GateError` if they don't pass."""
+    from bench import cases
+
     OUTPUT.mkdir(parents=True, exist_ok=True)
     file = OUTPUT / "benchmarks.json"
     file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/perf", "-o", "addopts=-q -p no:cacheprovider", f"--benchmark-json={file}"]
+    wanted = [f"tests/perf/test_perf.py::test_speed[{name}]" for name in cases.names() if only in name] if only else ["tests/perf"]
+    command = [sys.executable, "-m", "pytest", *wanted, "-o", "addopts=-q -p no:cacheprovider", f"--benchmark-json={file}"]
     done = subprocess.run(command, cwd=identity.ROOT, env=os.environ | environment(cache, haste=False), capture_output=True, text=True)
     if done.returncode != 0:
         raise GateError("the benchmarks don't pass: " + " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]))
@@ -184,16 +192,16 @@ def slower(base: Path, head: Path, names: tuple[str, ...], cache: Path) -> tuple
 
 @contextmanager
 def checkout(revision: str) -> Iterator[Path]:
-    """A commit in a folder of its own. Raises `GateError` if there is no such commit, or if it has no benchmarks."""
+    """A commit in a folder of its own. Raises `NothingToCompare` if there is no such commit, or if it has no benchmarks."""
     git = ["git", "-C", str(identity.ROOT)]
     if subprocess.run([*git, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], capture_output=True).returncode != 0:
-        raise GateError(f"there is no commit {revision} here (a shallow clone?): give one with BASE=")
+        raise NothingToCompare(f"there is no commit {revision} here (a shallow clone?): give one with BASE=")
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "base"
         subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(where), revision], check=True, capture_output=True)
         try:
             if not (where / "bench/cases.py").exists():
-                raise GateError(f"{revision} has no benchmarks yet")
+                raise NothingToCompare(f"{revision} has no benchmarks yet")
             yield where
         finally:
             subprocess.run([*git, "worktree", "remove", "--force", str(where)], capture_output=True)
@@ -213,40 +221,50 @@ def read_baseline() -> dict:
     return versions[version]
 
 
-def check(cache: Path, console: Console, base: str) -> int:
+def check(cache: Path, console: Console, base: str, parts: tuple[str, ...] = PARTS, only: str = "") -> int:
     """Compares with the baseline, and with the time of another commit. 0 if all is as it should be, else 1."""
+    from bench import cases
+
     baseline = read_baseline()
+    known = {name: figures for name, figures in baseline["figures"].items() if only in name}
     if baseline["machine"] != machine():
         console.print(
             f"The baseline was made on another machine ({baseline['machine']}): its times are not compared, its figures are.", highlight=False
         )
-    found, _ = measured(cache)
-    lines = differences(baseline["figures"], found)
-    console.print(f"{len(found)} benchmarks counted, {len(lines)} differences from the baseline", highlight=False)
-    accuracy = errors(cache, Console(quiet=True))
-    wrong = outside(baseline["errors"], accuracy)
-    console.print(f"{len(accuracy)} cells of the smoke grid, {len(wrong)} errors outside their interval", highlight=False)
-    try:
-        with checkout(base) as root:
-            names = tuple(name for name in found if name in baseline["figures"])
-            times, late = slower(root, identity.ROOT, names, cache)
-            console.print(f"{len(times)} times against {base}, {len(late)} slower by {SLOWER - 1:.0%} or more", highlight=False)
-    except GateError as error:
-        late = []
-        console.print(f"Times not compared: {error}", style="yellow", highlight=False)
-    for line in (*lines, *wrong, *late):
+    lines: list[str] = []
+    if "figures" in parts:
+        found, _ = measured(cache, only)
+        lines += differences(known, found)
+        console.print(f"{len(found)} benchmarks counted, {len(lines)} differences from the baseline", highlight=False)
+    if "errors" in parts:
+        accuracy = errors(cache, Console(quiet=True))
+        wrong = outside(baseline["errors"], accuracy)
+        lines += wrong
+        console.print(f"{len(accuracy)} cells of the smoke grid, {len(wrong)} errors outside their interval", highlight=False)
+    accepted = not lines
+    if "times" in parts:
+        try:
+            with checkout(base) as root:
+                names = tuple(name for name in cases.names() if name in known)
+                times, late = slower(root, identity.ROOT, names, cache)
+                lines += late
+                console.print(f"{len(times)} times against {base}, {len(late)} slower by {SLOWER - 1:.0%} or more", highlight=False)
+        except NothingToCompare as error:
+            console.print(f"Times not compared: {error}", style="yellow", highlight=False, soft_wrap=True)
+    for line in lines:
         console.print(line, style="red", highlight=False, soft_wrap=True)
-    if lines or wrong:
+    if not accepted:
         console.print("If that is meant, accept it with make perf-baseline, and say why in the commit.", highlight=False)
-    return 1 if lines or wrong or late else 0
+    return 1 if lines else 0
 
 
-def compare(cache: Path, console: Console, base: str) -> int:
+def compare(cache: Path, console: Console, base: str, only: str = "") -> int:
     """Times of every case against another commit. 1 if one is a quarter slower or more."""
     from bench import cases
 
     with checkout(base) as root:
-        times, late = slower(root, identity.ROOT, cases.names(), cache)
+        names = tuple(name for name in cases.names() if only in name)
+        times, late = slower(root, identity.ROOT, names, cache)
     for name, t in times.items():
         console.print(f"{name:42} {t.base * 1e3:10.2f} ms {t.head * 1e3:10.2f} ms {t.ratio - 1:+7.0%}", highlight=False, soft_wrap=True)
     return 1 if late else 0

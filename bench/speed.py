@@ -73,15 +73,17 @@ def run(options: Options, cache: Path, console: Console) -> int:
     side: list[dict] = []
     total = len(variants(options))
     options.output.mkdir(parents=True, exist_ok=True)
-    for kind, value in pool.alone("bench.speed", "measure", (options, cache), cache, options.output / "speed.log"):
-        if kind == "variant":
-            rows.append(value)
-            size = ", ".join(f"{name} {value[name]}" for name in ("width", "batch", "sites") if value[name])
-            console.print(f"[{len(rows)}/{total}] {value['model']} on {value['system']} {size}", highlight=False)
-        else:
-            side.append(value)
-            console.print(f"{value['what']}: {number(value['value'])} {value['unit']}", highlight=False)
-    write(rows, side, options.output)
+    try:
+        for kind, value in pool.alone("bench.speed", "measure", (options, cache), cache, options.output / "speed.log"):
+            if kind == "variant":
+                rows.append(value)
+                size = ", ".join(f"{name} {value[name]}" for name in ("width", "batch", "sites") if value[name])
+                console.print(f"[{len(rows)}/{total}] {value['model']} on {value['system']} {size}", highlight=False)
+            else:
+                side.append(value)
+                console.print(f"{value['what']}: {number(value['value'])} {value['unit']}", highlight=False, soft_wrap=True)
+    finally:  # what was measured before an interruption is worth having
+        write(rows, side, options.output)
     console.print(f"Tables and figure: {options.output / 'speed.md'}", highlight=False, soft_wrap=True)
     return 0
 

@@ -15,6 +15,7 @@ from bench.presets import Preset
 from models import Batch, Model, Scales
 from systems._system import Spec, System
 
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # for what runs for less time than it takes to compile
 VALIDATION_STATES = 4096  # enough for a validation loss good to a few per cent
 WATCHED_STATES = 128  # at which the smallest eigenvalue of a learnt mass matrix is watched while it trains
 
@@ -77,16 +78,11 @@ def segments_per_step(batch: Batch, preset: Preset, lattice: bool) -> int:
     return max(1, preset.batch // (span * (dof if lattice else 1)))
 
 
-# Of the products of matrices that make an update orthogonal, three iterations on a matrix with almost orthogonal rows do what five do on any
-# (arXiv 2512.04632): the same errors at the end, and two fifths of what dominates the step of a small network saved.
-MUON = {"ns_steps": 3, "preconditioning": "aol"}
-
-
 def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformation:
     """The preset's optimiser with linear warm-up and a cosine to zero."""
     warmup = min(preset.warmup, preset.steps - 1)
     schedule = optax.warmup_cosine_decay_schedule(0.0 if warmup else learning_rate, learning_rate, warmup, preset.steps)
-    return optax.contrib.muon(schedule, **MUON) if preset.optimizer == "muon" else optax.adam(schedule)
+    return {"muon": optax.contrib.muon, "adam": optax.adam}[preset.optimizer](schedule)
 
 
 def initial(model: type[Model], spec: Spec, values, scales: Scales, seed: int) -> Model:
@@ -134,8 +130,8 @@ class Trainer:
         # memory of the model and of the optimiser's state is given away, and used again
         self.chunk, self.chunk_together = (jax.jit(f, static_argnames="length", donate_argnums=(0, 1)) for f in (chunk, together))
         self.validation = _first_states(cut(data.validation, system, model, preset.segment), VALIDATION_STATES, lattice)
-        self.validation_loss = jax.jit(lambda model, batch: model.loss(batch, jnp.ones(())))
-        self.watch = jax.jit(smallest_mass_eigenvalue)
+        self.validation_loss = jax.jit(lambda model, batch: model.loss(batch, jnp.ones(())), compiler_options=ONCE)
+        self.watch = jax.jit(smallest_mass_eigenvalue, compiler_options=ONCE)
         self.watched = _first_states(self.validation, WATCHED_STATES, lattice)
 
     def start(self, seed: int):

@@ -90,7 +90,7 @@ def alone(monkeypatch, tmp_path):
     """The gate in an empty folder, its measurements given."""
     monkeypatch.setattr(gate, "BASELINE", tmp_path / "perf.json")
     monkeypatch.setattr(history, "HISTORY", tmp_path / "history.csv")
-    monkeypatch.setattr(gate, "measured", lambda cache: (BASE, dict.fromkeys(BASE, 0.5)))
+    monkeypatch.setattr(gate, "measured", lambda cache, only="": (BASE, dict.fromkeys(BASE, 0.5)))
     monkeypatch.setattr(gate, "errors", lambda cache, console: ERRORS)
     return tmp_path
 
@@ -117,7 +117,7 @@ def test_an_accepted_baseline_passes_and_a_change_does_not_until_it_is_accepted(
     code, text = said(gate.check, "no-such-commit")
     assert code == 0
     assert "Times not compared: there is no commit no-such-commit" in text
-    monkeypatch.setattr(gate, "measured", lambda cache: (changed(flops=2000), dict.fromkeys(BASE, 0.6)))
+    monkeypatch.setattr(gate, "measured", lambda cache, only="": (changed(flops=2000), dict.fromkeys(BASE, 0.6)))
     code, text = said(gate.check, "no-such-commit")
     assert code == 1
     assert "training, a on b: flops is 2,000, the baseline has 1,000 (+100.0%)" in text
