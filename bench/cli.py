@@ -75,14 +75,15 @@ class Wrong(ValueError):
     """A request that cannot be understood."""
 
 
-def parse(kind, arguments: list[str], command: str, default):
+def parse(kind, arguments: list[str], command: str, default=None):
     """Arguments by tyro; what it finds wrong becomes one line. Raises `Wrong`."""
     said = io.StringIO()
+    given = {} if default is None else {"default": default}
     try:
         if any(a in ("-h", "--help") for a in arguments):
-            return tyro.cli(kind, args=arguments, default=default, prog=f"python -m bench {command}")
+            return tyro.cli(kind, args=arguments, prog=f"python -m bench {command}", **given)
         with redirect_stdout(said), redirect_stderr(said):
-            return tyro.cli(kind, args=arguments, default=default, prog=f"python -m bench {command}")
+            return tyro.cli(kind, args=arguments, prog=f"python -m bench {command}", **given)
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
@@ -132,7 +133,7 @@ class PerfOptions:
 
 
 def _perf(arguments: list[str], console: Console) -> int:
-    options = parse(PerfOptions, arguments, "perf", tyro.MISSING)
+    options = parse(PerfOptions, arguments, "perf")
     if options.command == "baseline":
         return gate.baseline(CACHE, console)
     if options.command == "compare":
@@ -206,7 +207,7 @@ class ShowOptions:
 
 
 def _show(arguments: list[str], console: Console) -> int:
-    options = parse(ShowOptions, arguments, "show", tyro.MISSING)
+    options = parse(ShowOptions, arguments, "show")
     _, rows, _ = grid.read_grid(options.folder)
     found = [r for r in rows if r["run"].startswith(options.run)]
     if len(found) != 1:

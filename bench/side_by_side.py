@@ -29,6 +29,7 @@ def side_by_side(cache: Path) -> Iterator[dict]:
         return {"what": what, "value": float(value), "unit": unit}
 
     yield from (row(*r) for r in published_step())
+    yield from (row(*r) for r in seeds_at_once())
     yield from (row(*r) for r in rings())
     yield from (row(*r) for r in long_rollout(cache))
     yield from (row(*r) for r in time_to_error(cache))
@@ -79,6 +80,15 @@ def published_step() -> Iterator[tuple]:
         yield f"{title}: share of the machine's 512³ product", cost["flops"] * steps / seconds[name] / rate
         if name != "as published":
             yield f"{title}: times faster than as published", seconds["as published"] / seconds[name]
+
+
+def seeds_at_once(count: int = 16) -> Iterator[tuple]:
+    """What many seeds in one program cost, against one: what a GPU has room for, and a CPU thread has not."""
+    pendulum, preset = systems.get("double_pendulum"), replace(PRESETS["laptop"], chunk=20)
+    trainer = Trainer(models.get("lnn"), pendulum, cases.drawn(pendulum, preset), preset)
+    one, many = trainer.chunks((0,)), trainer.chunks(tuple(range(count)))
+    seconds = measure.alternating({"one": lambda: next(one)[2], "many": lambda: next(many)[2]}, rounds=5)
+    yield f"training step of {count} seeds in one program, over that of one", seconds["many"] / seconds["one"], "x"
 
 
 def rings() -> Iterator[tuple]:

@@ -101,7 +101,7 @@ def measure(options: Options, cache: Path) -> Iterator[tuple[str, dict]]:
         yield "variant", {**variant.__dict__, **costs(variant, matmul_rate())}
 
 
-def costs(variant: Variant, rate: float) -> dict[str, float]:
+def costs(variant: Variant, rate: float) -> dict[str, Any]:
     """Speeds of `bench.measure.speed`, and: matmul_share of the machine's own rate, optimizer_share of a step's time."""
     import jax
 
@@ -131,6 +131,7 @@ def costs(variant: Variant, rate: float) -> dict[str, float]:
         "matmul_share": speed["flops_per_step"] * speed["steps_per_second"] / rate,
         "optimizer_share": optimizer * speed["steps_per_second"],
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(learner)),
+        "device": jax.devices()[0].device_kind,
     }
 
 
@@ -155,7 +156,12 @@ def write(rows: list[dict], side: list[dict], output: Path) -> None:
     table, comparisons = pd.DataFrame(rows), pd.DataFrame(side)
     for name, frame in (("speed.csv", table), ("side_by_side.csv", comparisons)):
         results.write_atomically(output / name, frame.to_csv(index=False, lineterminator="\n", float_format="%.5g").encode())
-    lines = ["# Speed", "", f"One thread of {machine()}; synchronised, warm, the fastest of several, nothing beside it.", "", "## Side by side", ""]
+    device = rows[0]["device"] if rows else "cpu"
+    where = f"One thread of {machine()}" if device == "cpu" else f"{device} in {machine()}"
+    lines = ["# Speed", "", f"{where}; synchronised, warm, the fastest of several, nothing beside it."]
+    if device == "cpu":
+        lines += ["Not measured, for want of one: the same on a GPU, and the `paper` preset there."]
+    lines += ["", "## Side by side", ""]
     lines += ["In one process, the two sides in turn.", "", "| | |", "|---|---:|"]
     lines += [f"| {r['what']} | {number(r['value'])} {r['unit']} |" for r in side]
     for title, size in (

@@ -6,7 +6,7 @@ import pytest
 from bench import pool, speed
 from bench.cli import main
 
-COSTS = dict.fromkeys(speed.COLUMNS, 2.0) | {"matmul_share": 0.5, "optimizer_share": 0.25, "parameters": 10}
+COSTS = dict.fromkeys(speed.COLUMNS, 2.0) | {"matmul_share": 0.5, "optimizer_share": 0.25, "parameters": 10, "device": "cpu"}
 
 
 def row(model, system="double_pendulum", width=None, batch=None, sites=None, **costs):
@@ -47,7 +47,8 @@ def test_nothing_measured_leaves_no_figure(tmp_path):
         (["speed", "--widths", "0"], "widths is 0"),
         (["speed", "--models", "nonsense"], "'nonsense'"),
         (["speed", "--sites", "2"], "sites is 2: give whole numbers from 3"),
-        (["perf"], "command"),
+        (["show", "nothing"], "results/latest/laptop"),
+        (["perf"], "check"),
         (["perf", "improve"], "improve"),
         (["perf", "check", "--parts", "everything"], "everything"),
         (["perf", "compare", "--base", "no-such-commit"], "no commit no-such-commit"),

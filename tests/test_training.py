@@ -11,9 +11,10 @@ from specimens import compiled
 
 import models
 import systems
-from bench import cases, measure, train
+from bench import cases, grid, measure, results, train, worker
 from bench.flops import flops
 from bench.presets import PRESETS
+from bench.worker import Event, Job
 
 TINY = replace(PRESETS["laptop"], steps=12, chunk=4, warmup=2, batch=16)
 
@@ -36,6 +37,22 @@ def test_seeds_trained_in_one_program_are_those_trained_one_after_the_other(mode
         np.testing.assert_allclose(alone.history["train_loss"], one.history["train_loss"], rtol=1e-3)
         assert alone.validation_loss == pytest.approx(one.validation_loss, rel=1e-3)
     assert together[0].validation_loss != together[1].validation_loss
+
+
+def test_a_device_with_room_trains_all_seeds_of_a_cell_in_one_program(tmp_path, monkeypatch):
+    changes = {"systems": ("relativistic_particle",), "models": ("hnn",), "seeds": (0, 1), "steps": 10, "chunk": 5, "warmup": 2, "data_share": 0.005}
+    cell = grid.Cell(replace(PRESETS["smoke"], **changes), "relativistic_particle", "hnn")
+    usual, apart = cell.run_id(0), cell.programs((0, 1))
+    monkeypatch.setattr(grid, "_all_seeds_at_once", lambda: True)
+    assert (apart, cell.programs((0, 1))) == ([(0,), (1,)], [(0, 1)])
+    events: list[Event] = []
+    worker.perform(Job("train", cell, (0, 1), tmp_path / "results", tmp_path / "cache"), events.append)
+    assert [(e.what, e.seed) for e in events[:4]] == [("started", 0), ("started", 1), ("step", 0), ("step", 1)]
+    for seed in (0, 1):
+        result = results.read(grid.folder(tmp_path / "results", cell.run_id(seed)))
+        assert result["status"] == "finished"
+        assert "one program for all seeds" in result["provenance"]["execution"]
+    assert cell.run_id(0) != usual
 
 
 def test_a_seed_that_diverges_leaves_the_others_of_its_program_alone():
