@@ -7,7 +7,9 @@ READY := $(VENV)/.ready
 
 .PHONY: help setup check test bench smoke table speed reference perf-check perf-compare perf-baseline perf-faults lock clean clean-all
 
-BASE ?= HEAD^
+# commit whose times perf-check and perf-compare compare with; none given: the one before
+BASE ?=
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +19,7 @@ help:
 	@echo "make table      write and show the tables of the last make bench again"
 	@echo "make check      lint, formatting, types"
 	@echo "make speed      what models and operators cost, against width, batch and sites (results/latest/speed)"
-	@echo "make perf-check      compare speed and accuracy with the committed baseline, and times with those of BASE (HEAD^)"
+	@echo "make perf-check      compare counts and errors with the committed baseline, times with those of BASE (the commit before)"
 	@echo "make perf-compare    times of every benchmark against those of BASE=commit"
 	@echo "make perf-baseline   accept what is measured now as the baseline, and say what changes"
 	@echo "make setup      only set up .venv"
@@ -64,10 +66,10 @@ speed: $(READY)
 	@$(BIN)/python -m bench speed
 
 perf-check: $(READY)
-	@$(BIN)/python -m bench perf check --base $(BASE)
+	@$(BIN)/python -m bench perf check $(if $(BASE),--base $(BASE))
 
 perf-compare: $(READY)
-	@$(BIN)/python -m bench perf compare --base $(BASE)
+	@$(BIN)/python -m bench perf compare $(if $(BASE),--base $(BASE))
 
 perf-baseline: $(READY)
 	@$(BIN)/python -m bench perf baseline

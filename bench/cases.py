@@ -1,10 +1,11 @@
 """What the speed of is watched: a training step and a rollout of every model on every system, and the operators of mechanics.
 
 A case needs no data set: its states are drawn, its call goes the way that `bench run` goes. `python -m bench.cases` times cases on demand, one
-name a line on standard input, one JSON answer a line; the gate (`bench/gate.py`) sets two of them, from two commits, side by side.
+request a line on standard input, one JSON answer a line; the gate (`bench/gate.py`) sets two of them, from two commits, side by side.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from systems._system import Spec, System
 
 SEGMENTS = 1024  # of drawn training data
 CHUNK = 20  # steps of a timed chunk
+LATE = 0.9  # of a training
 STATES = 256  # on which an operator is timed
 OPERATORS = {"euler_lagrange, 1 dof": 1, "euler_lagrange, 2 dof": 2, "euler_lagrange, 3 dof": 3, "euler_lagrange, 5 dof": 5}
 RING = "euler_lagrange, ring of 1024"
@@ -105,11 +107,18 @@ def _training(system: str, model: str) -> Case:
         while True:  # a benchmark may ask for more steps than a training has
             yield from trainer.chunks((0,))
 
-    running = chunks()
+    running, late = chunks(), jnp.array(round(LATE * trainer.preset.steps))
     learner, state, key = trainer.start(0)
     arguments = learner, state, key, jnp.array(0), trainer.training
+    ending = list(trainer.start(0)[:2])
+
+    def both():
+        """A chunk from the beginning of a training, as `bench run` makes it, and one from its end, where a loss may be another."""
+        ending[0], ending[1], losses = trainer.chunk(ending[0], ending[1], key, late, trainer.training, length=CHUNK)
+        return jax.block_until_ready((next(running), ending, losses))
+
     return Case(
-        lambda: jax.block_until_ready(next(running)),
+        both,
         {
             **_counted(partial(trainer.chunk, length=CHUNK), trainer.chunk.lower(*arguments, length=CHUNK), arguments),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(learner)),
@@ -122,6 +131,8 @@ def _programs_of_more_seeds(trainer: Trainer) -> int:
     """Programs that two more seeds compile when one has been trained: none, as they are the same programs."""
     next(trainer.chunks((0,)))
     before = COMPILER.programs
+    if before == 0:
+        raise RuntimeError("jax no longer tells when it compiles: mend bench.measure.Compiler")
     for seed in (1, 2):
         next(trainer.chunks((seed,)))
     return COMPILER.programs - before
@@ -168,10 +179,15 @@ def _operator(n: int, lattice: bool = False) -> Case:
 
 
 def serve() -> None:
-    """Reads names, answers with the least time [s] of a few calls; a line "build NAME" only makes the case ready."""
+    """Answers lines: "names", "build NAME", which makes a case ready, "time NAME", with the least time [s] of a few calls."""
     ready: dict[str, Case] = {}
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")  # what a library prints goes elsewhere
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
         command, _, name = line.rstrip("\n").partition(" ")
+        if command == "names":
+            print(json.dumps({"names": names()}), file=answers, flush=True)
+            continue
         try:
             if name not in ready:
                 ready[name] = build(name)
@@ -179,7 +195,7 @@ def serve() -> None:
             answer = {"seconds": measure.fastest(ready[name].call) if command == "time" else 0.0}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ class PerfOptions:
     """Compares with the baseline (check), with another commit (compare), or accepts what is measured now (baseline)."""
 
     command: Annotated[Literal["check", "compare", "baseline"], tyro.conf.Positional]
-    base: str = "HEAD^"
-    """commit whose times are compared with"""
+    base: str | None = None
+    """commit whose times are compared with; None: the one before"""
     parts: tuple[Literal["figures", "errors", "times"], ...] = gate.PARTS
     """of a check: what can be counted, errors of the smoke grid, times against the base"""
     only: str = ""

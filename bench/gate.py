@@ -12,14 +12,16 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from bench import grid, identity, results
+from bench.floors import FLOORS
 from bench.presets import PRESETS
 from bench.run import run
 from bench.worker import environment
@@ -40,7 +42,7 @@ class GateError(ValueError):
 
 
 class NothingToCompare(GateError):
-    """No other commit, or one without benchmarks."""
+    """No commit before this one, or one without benchmarks: said, and no failure."""
 
 
 def machine() -> str:
@@ -62,7 +64,7 @@ def measured(cache: Path, only: str = "") -> tuple[Figures, dict[str, float]]:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     file = OUTPUT / "benchmarks.json"
     file.unlink(missing_ok=True)
-    wanted = [f"tests/perf/test_perf.py::test_speed[{name}]" for name in cases.names() if only in name] if only else ["tests/perf"]
+    wanted = [f"tests/perf/test_perf.py::test_speed[{name}]" for name in chosen(cases.names(), only)] if only else ["tests/perf"]
     command = [sys.executable, "-m", "pytest", *wanted, "-o", "addopts=-q -p no:cacheprovider", f"--benchmark-json={file}"]
     done = subprocess.run(command, cwd=identity.ROOT, env=os.environ | environment(cache, haste=False), capture_output=True, text=True)
     if done.returncode != 0:
@@ -74,8 +76,16 @@ def measured(cache: Path, only: str = "") -> tuple[Figures, dict[str, float]]:
     return {name: b["extra_info"] for name, b in named.items()}, {name: b["stats"]["min"] for name, b in named.items()}
 
 
-def differences(expected: Figures, found: Figures) -> list[str]:
-    """What is not as the baseline says, a line each."""
+def chosen(names: Iterable[str], only: str) -> tuple[str, ...]:
+    """The names in which `only` occurs. Raises `GateError` if there are none."""
+    found = tuple(name for name in names if only in name)
+    if not found:
+        raise GateError(f"no benchmark's name has '{only}' in it: choose from {', '.join(names)}")
+    return found
+
+
+def differences(expected: Figures, found: Figures, same_machine: bool = True) -> list[str]:
+    """What is not as the baseline says, a line each. Planned memory is compared on the same machine alone."""
     if not found:
         return ["no benchmark ran"]
     lines = [f"{name}: in the baseline, but no longer there (renamed or removed?)" for name in expected if name not in found]
@@ -83,7 +93,9 @@ def differences(expected: Figures, found: Figures) -> list[str]:
     for name in expected.keys() & found.keys():
         for figure in sorted(expected[name].keys() | found[name].keys()):
             before, now = (side[name].get(figure) for side in (expected, found))
-            if before is None or now is None or math.isnan(before) or math.isnan(now):
+            if figure in LOOSE and not same_machine:
+                continue
+            if before is None or now is None or not math.isfinite(before) or not math.isfinite(now):
                 lines.append(f"{name}: {figure} is {now}, the baseline has {before}")
             elif abs(now - before) > LOOSE.get(figure, 0.0) * abs(before):
                 change = f" ({now / before - 1:+.1%})" if before else ""
@@ -98,9 +110,10 @@ def errors(cache: Path, console: Console) -> Figures:
     """Key errors of each cell of the smoke grid, run now unless it is there."""
     output = Path("results/latest/smoke")
     if run("smoke", PRESETS["smoke"], output, cache, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, console):
-        raise GateError("the smoke grid failed: see above")
+        raise GateError(f"the smoke grid failed: see {output}/logs, or run make smoke")
     _, rows, _ = grid.read_grid(output)
-    return {f"{r['model']} on {r['system']}": {name: r["metrics"][name] for name in ACCURACY if name in r["metrics"]} for r in rows}
+    trained = [r for r in rows if r["model"] not in FLOORS]  # a floor's error is rounding, or nothing that could change
+    return {f"{r['model']} on {r['system']}": {name: float(r["metrics"][name]) for name in ACCURACY if name in r["metrics"]} for r in trained}
 
 
 def outside(expected: Figures, found: Figures) -> list[str]:
@@ -110,7 +123,7 @@ def outside(expected: Figures, found: Figures) -> list[str]:
     for cell in expected.keys() & found.keys():
         for name in sorted(expected[cell].keys() | found[cell].keys()):
             before, now = (side[cell].get(name, math.nan) for side in (expected, found))
-            if not before / INTERVAL <= now <= before * INTERVAL:  # not so for NaN
+            if not (math.isfinite(now) and before / INTERVAL <= now <= before * INTERVAL):
                 lines.append(f"{cell}: {name} is {now:.3g}, outside {before / INTERVAL:.3g} to {before * INTERVAL:.3g}")
     return sorted(lines)
 
@@ -119,29 +132,43 @@ def outside(expected: Figures, found: Figures) -> list[str]:
 
 
 class Side:
-    """A process that times the cases of one checkout."""
+    """A process that times the cases of one checkout. Use as a context."""
 
-    def __init__(self, root: Path, cache: Path):
+    def __init__(self, title: str, root: Path, cache: Path):
+        self.title, self.log = title, OUTPUT / f"{title}.log"
         env = os.environ | environment(cache, haste=False) | {"PYTHONPATH": str(root)}
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.cases"], cwd=root, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-        )
+        OUTPUT.mkdir(parents=True, exist_ok=True)
+        with self.log.open("w") as log:
+            command, pipe = [sys.executable, "-m", "bench.cases"], subprocess.PIPE
+            self.process = subprocess.Popen(command, cwd=root, env=env, stdin=pipe, stdout=pipe, stderr=log, text=True)
 
-    def ask(self, command: str, name: str) -> None:
-        """Asks it to `build` or to `time` a case."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{command} {name}\n")
-        self.process.stdin.flush()
+    def __enter__(self):
+        return self
 
-    def answer(self) -> float:
-        """Seconds of what was asked last. Raises `GateError` if it cannot be done."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        answer: dict = json.loads(line) if line else {"error": "its process died"}
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def tell(self, request: str) -> None:
+        """Asks for something: `names`, `build NAME` or `time NAME`."""
+        with suppress(BrokenPipeError):  # then the answer says so
+            print(request, file=self.process.stdin, flush=True)
+
+    def answer(self) -> dict:
+        """Answer to what was asked. Raises `GateError` if there is none."""
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        try:
+            answer: dict = json.loads(line) if line else {"error": "its process died"}
+        except ValueError:
+            answer = {"error": f"it says {line.strip()}"}
         if "error" in answer:
-            raise GateError(f"a benchmark fails: {answer['error']}")
-        return float(answer["seconds"])
+            raise GateError(f"the benchmarks of the {self.title} fail: {answer['error']} (see {self.log})")
+        return answer
+
+    def ask(self, request: str) -> dict:
+        """Answer to a request."""
+        self.tell(request)
+        return self.answer()
 
 
 @dataclass(frozen=True)
@@ -158,25 +185,20 @@ class Times:
 
 
 def interleaved(base: Path, head: Path, names: tuple[str, ...], cache: Path, rounds: int) -> dict[str, Times]:
-    """Times of cases in two checkouts, in turn: a slow spell of the machine meets both."""
-    sides = [Side(base, cache), Side(head, cache)]
-    try:
-        times = {}
-        for name in names:
+    """Times of those cases that two checkouts both have, in turn: a slow spell of the machine meets both."""
+    with Side("base", base, cache) as before, Side("head", head, cache) as now:
+        sides, times = (before, now), {}
+        for name in [name for name in names if all(name in side.ask("names")["names"] for side in sides)]:
             for side in sides:
-                side.ask("build", name)
+                side.tell(f"build {name}")
             for side in sides:
                 side.answer()
-            seconds: list[list[float]] = [[], []]
+            seconds: dict[Side, list[float]] = {side: [] for side in sides}
             for turn in range(rounds):
-                for i in (0, 1) if turn % 2 == 0 else (1, 0):
-                    sides[i].ask("time", name)
-                    seconds[i].append(sides[i].answer())
-            times[name] = Times(min(seconds[0]), min(seconds[1]))
+                for side in sides if turn % 2 == 0 else sides[::-1]:
+                    seconds[side].append(float(side.ask(f"time {name}")["seconds"]))
+            times[name] = Times(min(seconds[before]), min(seconds[now]))
         return times
-    finally:
-        for side in sides:
-            side.process.kill()
 
 
 def slower(base: Path, head: Path, names: tuple[str, ...], cache: Path) -> tuple[dict[str, Times], list[str]]:
@@ -191,20 +213,34 @@ def slower(base: Path, head: Path, names: tuple[str, ...], cache: Path) -> tuple
 
 
 @contextmanager
-def checkout(revision: str) -> Iterator[Path]:
-    """A commit in a folder of its own. Raises `NothingToCompare` if there is no such commit, or if it has no benchmarks."""
+def checkout(revision: str | None) -> Iterator[Path]:
+    """A commit in a folder of its own; None: the one before. Raises `GateError` if there is none, `NothingToCompare` if none was asked for."""
     git = ["git", "-C", str(identity.ROOT)]
-    if subprocess.run([*git, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], capture_output=True).returncode != 0:
-        raise NothingToCompare(f"there is no commit {revision} here (a shallow clone?): give one with BASE=")
+    revision = (revision or "").strip("0") and revision  # zeros are how a new branch is told that nothing was before it
+
+    def run_git(*arguments: str) -> str:
+        """Runs git; what goes wrong, in its own words, or nothing."""
+        try:
+            done = subprocess.run([*git, *arguments], capture_output=True, text=True)
+        except OSError as error:
+            return str(error)
+        return "" if done.returncode == 0 else done.stderr.strip() or "no such commit"
+
+    if wrong := run_git("rev-parse", "--verify", f"{revision or 'HEAD^'}^{{commit}}"):
+        if revision:
+            raise GateError(f"there is no commit {revision} here ({wrong}): give another with BASE=")
+        raise NothingToCompare(f"there is no commit before this one here ({wrong})")
+    run_git("worktree", "prune")
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "base"
-        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(where), revision], check=True, capture_output=True)
         try:
+            if wrong := run_git("worktree", "add", "--quiet", "--detach", str(where), revision or "HEAD^"):
+                raise GateError(f"{revision or 'HEAD^'} cannot be checked out: {wrong}")
             if not (where / "bench/cases.py").exists():
-                raise NothingToCompare(f"{revision} has no benchmarks yet")
+                raise NothingToCompare(f"{revision or 'HEAD^'} has no benchmarks yet")
             yield where
         finally:
-            subprocess.run([*git, "worktree", "remove", "--force", str(where)], capture_output=True)
+            run_git("worktree", "remove", "--force", str(where))
 
 
 # The three commands -----------------------------------------------------------------------------------------------
@@ -215,58 +251,85 @@ def read_baseline() -> dict:
     version = identity.versions()["jax"]
     if not BASELINE.exists():
         raise GateError(f"there is no {BASELINE}: make it with make perf-baseline, and commit it")
-    versions = results.read_json(BASELINE)["jax"]
+    versions = _versions()
     if version not in versions:
         raise GateError(f"{BASELINE} knows jax {', '.join(versions)}, not {version}: add it with make perf-baseline, and commit it")
     return versions[version]
 
 
-def check(cache: Path, console: Console, base: str, parts: tuple[str, ...] = PARTS, only: str = "") -> int:
+def _versions() -> dict:
+    try:
+        versions = json.loads(BASELINE.read_text(encoding="utf-8"))["jax"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GateError(f"{BASELINE} is damaged ({error!r}): get it back with git checkout, or delete it and run make perf-baseline") from error
+    return versions
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One gate at a time in a checkout: two would spoil each other's times. Raises `GateError` if there is another."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(OUTPUT / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise GateError("another gate is at work in this checkout: wait for it") from None
+
+
+def check(cache: Path, console: Console, base: str | None, parts: tuple[str, ...] = PARTS, only: str = "") -> int:
     """Compares with the baseline, and with the time of another commit. 0 if all is as it should be, else 1."""
     from bench import cases
 
-    baseline = read_baseline()
-    known = {name: figures for name, figures in baseline["figures"].items() if only in name}
-    if baseline["machine"] != machine():
-        console.print(
-            f"The baseline was made on another machine ({baseline['machine']}): its times are not compared, its figures are.", highlight=False
-        )
-    lines: list[str] = []
-    if "figures" in parts:
-        found, _ = measured(cache, only)
-        lines += differences(known, found)
-        console.print(f"{len(found)} benchmarks counted, {len(lines)} differences from the baseline", highlight=False)
-    if "errors" in parts:
-        accuracy = errors(cache, Console(quiet=True))
-        wrong = outside(baseline["errors"], accuracy)
-        lines += wrong
-        console.print(f"{len(accuracy)} cells of the smoke grid, {len(wrong)} errors outside their interval", highlight=False)
-    accepted = not lines
-    if "times" in parts:
-        try:
-            with checkout(base) as root:
-                names = tuple(name for name in cases.names() if name in known)
-                times, late = slower(root, identity.ROOT, names, cache)
-                lines += late
-                console.print(f"{len(times)} times against {base}, {len(late)} slower by {SLOWER - 1:.0%} or more", highlight=False)
-        except NothingToCompare as error:
-            console.print(f"Times not compared: {error}", style="yellow", highlight=False, soft_wrap=True)
-    for line in lines:
-        console.print(line, style="red", highlight=False, soft_wrap=True)
-    if not accepted:
-        console.print("If that is meant, accept it with make perf-baseline, and say why in the commit.", highlight=False)
-    return 1 if lines else 0
+    with alone():
+        baseline = read_baseline()
+        names = chosen(cases.names(), only)
+        here = baseline["machine"] == machine()
+        if not here:
+            console.print(f"The baseline was made on another machine ({baseline['machine']}): planned memory is not compared.", highlight=False)
+        lines: list[str] = []
+        if "figures" in parts:
+            found, _ = measured(cache, only)
+            lines += differences({name: figures for name, figures in baseline["figures"].items() if only in name}, found, here)
+            console.print(f"{len(found)} benchmarks counted, {len(lines)} differences from the baseline", highlight=False)
+        if "errors" in parts:
+            accuracy = errors(cache, Console(quiet=True))
+            wrong = outside(baseline["errors"], accuracy)
+            lines += wrong
+            console.print(f"{len(accuracy)} cells of the smoke grid, {len(wrong)} errors outside their interval", highlight=False)
+        accepted = not lines
+        if "times" in parts:
+            lines += _compare_times(cache, console, base, names)
+        for line in lines:
+            console.print(line, style="red", highlight=False, soft_wrap=True)
+        if not accepted:
+            console.print("If that is meant, accept it with make perf-baseline, and say why in the commit.", highlight=False)
+        return 1 if lines else 0
 
 
-def compare(cache: Path, console: Console, base: str, only: str = "") -> int:
+def _compare_times(cache: Path, console: Console, base: str | None, names: tuple[str, ...], every: bool = False) -> list[str]:
+    """What is slower than in another commit, a line each; `every` prints all times."""
+    try:
+        with checkout(base) as root:
+            times, late = slower(root, identity.ROOT, names, cache)
+    except NothingToCompare as error:
+        console.print(f"Times not compared: {error}", style="yellow", highlight=False, soft_wrap=True)
+        return []
+    if unknown := [name for name in names if name not in times]:
+        console.print(f"Not timed, since {base or 'HEAD^'} does not have them: {'; '.join(unknown)}", style="yellow", highlight=False, soft_wrap=True)
+    for name, t in times.items() if every else ():
+        console.print(f"{name:42} {t.base * 1e3:10.2f} ms {t.head * 1e3:10.2f} ms {t.ratio - 1:+7.0%}", highlight=False, soft_wrap=True)
+    console.print(f"{len(times)} times against {base or 'HEAD^'}, {len(late)} slower by {SLOWER - 1:.0%} or more", highlight=False)
+    return late
+
+
+def compare(cache: Path, console: Console, base: str | None, only: str = "") -> int:
     """Times of every case against another commit. 1 if one is a quarter slower or more."""
     from bench import cases
 
-    with checkout(base) as root:
-        names = tuple(name for name in cases.names() if only in name)
-        times, late = slower(root, identity.ROOT, names, cache)
-    for name, t in times.items():
-        console.print(f"{name:42} {t.base * 1e3:10.2f} ms {t.head * 1e3:10.2f} ms {t.ratio - 1:+7.0%}", highlight=False, soft_wrap=True)
+    with alone():
+        late = _compare_times(cache, console, base, chosen(cases.names(), only), every=True)
+    for line in late:
+        console.print(line, style="red", highlight=False, soft_wrap=True)
     return 1 if late else 0
 
 
@@ -274,18 +337,20 @@ def baseline(cache: Path, console: Console) -> int:
     """Accepts what is measured now, says what changes, and adds it to the history."""
     from bench import history
 
-    version = identity.versions()["jax"]
-    versions = results.read_json(BASELINE)["jax"] if BASELINE.exists() else {}
-    figures, seconds = measured(cache)
-    if not figures:
-        raise GateError("no benchmark ran: nothing to accept")
-    accuracy = errors(cache, console)
-    if version in versions:
-        changes = differences(versions[version]["figures"], figures) + outside(versions[version]["errors"], accuracy)
-        for line in changes or ["nothing changes but times"]:
-            console.print(line, highlight=False, soft_wrap=True)
-    entry = {"machine": machine(), "figures": figures, "seconds": seconds, "errors": accuracy}
-    results.write_json(BASELINE, {"schema": results.SCHEMA, "jax": {**versions, version: entry}})
-    history.add(figures, seconds, version, machine())
-    console.print(f"{BASELINE}: {len(figures)} benchmarks, {len(accuracy)} cells, jax {version}", highlight=False)
-    return 0
+    with alone():
+        version = identity.versions()["jax"]
+        versions = _versions() if BASELINE.exists() else {}
+        figures, seconds = measured(cache)
+        accuracy = errors(cache, console)
+        values = [value for side in (figures, accuracy) for row in side.values() for value in row.values()]
+        if not figures or not all(map(math.isfinite, [*values, *seconds.values()])):
+            raise GateError("no benchmark ran, or one is not finite: nothing to accept")
+        if version in versions:
+            changes = differences(versions[version]["figures"], figures) + outside(versions[version]["errors"], accuracy)
+            for line in changes or ["nothing changes but times"]:
+                console.print(line, highlight=False, soft_wrap=True)
+        history.add(figures, seconds, version, machine())
+        entry = {"machine": machine(), "figures": figures, "seconds": seconds, "errors": accuracy}
+        results.write_json(BASELINE, {"schema": results.SCHEMA, "jax": {**versions, version: entry}})
+        console.print(f"{BASELINE}: {len(figures)} benchmarks, {len(accuracy)} cells, jax {version}", highlight=False)
+        return 0

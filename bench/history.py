@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import identity, results
-from bench.gate import Figures
+from bench.gate import Figures, GateError
 
 HISTORY = Path("results/reference/perf_history.csv")
 COLUMNS = ["date", "commit", "jax", "machine", "benchmark", "figure", "value"]
@@ -15,15 +15,32 @@ COLUMNS = ["date", "commit", "jax", "machine", "benchmark", "figure", "value"]
 
 def add(figures: Figures, seconds: dict[str, float], version: str, machine: str) -> None:
     """Adds a baseline, and draws the history again."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=identity.ROOT, capture_output=True, text=True)
-    stamp = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), done.stdout.strip() or "none", version, machine]
+    stamp = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), _commit(), version, machine]
     lines = [
         [*stamp, name, figure, value] for name in figures for figure, value in (*figures[name].items(), ("seconds", float(f"{seconds[name]:.4g}")))
     ]
     new = pd.DataFrame(lines, columns=COLUMNS).astype({"value": object})
-    table = pd.concat([pd.read_csv(HISTORY, dtype={"value": object}), new]) if HISTORY.exists() else new
+    table = pd.concat([_read(), new]) if HISTORY.exists() else new
     results.write_atomically(HISTORY, table.to_csv(index=False, lineterminator="\n").encode())
     draw(table.astype({"value": float}), HISTORY.with_suffix(".svg"))
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=identity.ROOT, capture_output=True, text=True)
+    except OSError:
+        return "none"
+    return done.stdout.strip() or "none"
+
+
+def _read() -> pd.DataFrame:
+    try:
+        table = pd.read_csv(HISTORY, dtype={"value": object})
+    except (OSError, ValueError) as error:
+        raise GateError(f"{HISTORY} cannot be read ({error}): get it back with git checkout") from error
+    if list(table.columns) != COLUMNS:
+        raise GateError(f"{HISTORY} has other columns than {', '.join(COLUMNS)}: get it back with git checkout")
+    return table
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:

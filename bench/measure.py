@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
 
 from bench.evaluate import PIECE, Evaluator
 from bench.flops import flops
@@ -61,13 +62,19 @@ def matmul_rate() -> float:
 
 def compile_timed(lowered, anew: bool = True) -> tuple[Any, float]:
     """A lowered program compiled, and how long that took [s]; `anew`: without help from the cache of compiled programs."""
-    jax.config.update("jax_enable_compilation_cache", not anew)
+    _use_cache(not anew)
     try:
         start = time.perf_counter()
         compiled = lowered.compile()
         return compiled, time.perf_counter() - start
     finally:
-        jax.config.update("jax_enable_compilation_cache", True)
+        _use_cache(True)
+
+
+def _use_cache(yes: bool) -> None:
+    """JAX asks once whether there is a cache and remembers the answer: it must be made to ask again."""
+    jax.config.update("jax_enable_compilation_cache", yes)
+    compilation_cache.reset_cache()
 
 
 def step_flops(trainer: Trainer) -> int:
@@ -98,14 +105,19 @@ def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]
     preset = trainer.preset
     model, state, key = trainer.start(seed)
     length = min(STEPS, preset.steps)
-    # the loop gives its arguments' memory away, so it gets copies
-    copies = lambda: jax.tree.map(jnp.copy, (model, state))  # noqa: E731
     start = time.perf_counter()
-    lowered = trainer.chunk.lower(*copies(), key, jnp.array(0), trainer.training, length=length)
+    lowered = trainer.chunk.lower(model, state, key, jnp.array(0), trainer.training, length=length)
     tracing = time.perf_counter() - start
     chunk, compiling = compile_timed(lowered, anew=not preset.haste)
+    carried = [model, state]
+
+    def train(step):  # the loop gives its arguments' memory away: each call goes on from the one before
+        carried[0], carried[1], losses = chunk(carried[0], carried[1], key, step, trainer.training)
+        return carried, losses
+
     places = [jnp.array(step) for step in (0, preset.steps // 2, preset.steps - length)]
-    seconds = sum(fastest(lambda place=place: chunk(*copies(), key, place, trainer.training)) for place in places) / len(places) / length
+    seconds = sum(fastest(lambda place=place: train(place)) for place in places) / len(places) / length
+    model, _, _ = trainer.start(seed)
     batch = one_batch(trainer)
 
     evaluation = evaluator.data.evaluation
