@@ -16,9 +16,9 @@ import systems
 from bench import gate, grid, pool, presets, results, sheet, speed, tables
 from bench.data import DataError
 from bench.floors import FLOORS
-from bench.gate import GateError
 from bench.presets import PRESETS, Preset
 from bench.run import Busy, Unwritable, run
+from bench.times import GateError
 from bench.tune import tune
 
 CACHE = Path("results/cache")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench import identity, results
-from bench.gate import Figures, GateError
+from bench.gate import Figures
+from bench.times import GateError
 
 HISTORY = Path("results/reference/perf_history.csv")
 COLUMNS = ["date", "commit", "jax", "machine", "benchmark", "figure", "value"]

@@ -151,7 +151,7 @@ COLUMNS = {
 
 def write(rows: list[dict], side: list[dict], output: Path) -> None:
     """speed.csv, side_by_side.csv, speed.md, speed.svg."""
-    from bench.gate import machine
+    from bench.times import machine
 
     table, comparisons = pd.DataFrame(rows), pd.DataFrame(side)
     for name, frame in (("speed.csv", table), ("side_by_side.csv", comparisons)):
@@ -159,6 +159,10 @@ def write(rows: list[dict], side: list[dict], output: Path) -> None:
     device = rows[0]["device"] if rows else "cpu"
     where = f"One thread of {machine()}" if device == "cpu" else f"{device} in {machine()}"
     lines = ["# Speed", "", f"{where}; synchronised, warm, the fastest of several, nothing beside it."]
+    lines += [
+        "Of a loss with two branches the operations of the dearer one are counted: for the LNN off the ring, that of the last quarter of a training."
+    ]
+    lines += ["Its share of the product rate is therefore an upper bound."]
     if device == "cpu":
         lines += ["Not measured, for want of one: the same on a GPU, and the `paper` preset there."]
     lines += ["", "## Side by side", ""]

@@ -140,7 +140,10 @@ class Trainer:
         return model, self.optimizer.init(cast(Any, model)), jax.random.fold_in(jax.random.key(seed), 1)
 
     def chunks(self, seeds: Sequence[int]) -> Iterator[tuple[int, Any, np.ndarray]]:
-        """(steps done, models, losses [seed, step of the chunk]) after each chunk of a training of these seeds, several of them in one program."""
+        """(steps done, models, losses [seed, step of the chunk]) after each chunk of a training of these seeds, several of them in one program.
+
+        Models that are not the last ones are gone with the next chunk, which uses their memory.
+        """
         starts = [self.start(seed) for seed in seeds]
         if len(seeds) == 1:
             chunk, (models, states, keys) = self.chunk, starts[0]

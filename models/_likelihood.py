@@ -51,7 +51,7 @@ def force_likelihood(A: Float[Array, "k n n"], r: Float[Array, "m n"], log=conti
 
     λ̃ is finite at λ = 0, which makes L → 0 an optimum again, so the scale is pinned by relu(−⟨Σ log λ̃⟩)²: for A = s·I the loss is flat above
     s = 1 and rises below it to a barrier near s = 0.01, on whose far side it falls; training starts at s = 1. `log=jnp.log, pin=False` is the
-    exact density up to a constant.
+    exact density up to a constant, for positive definite A. With few A the square of the pin is a little larger on average than with all.
     """
     n = r.shape[-1]
     log_det = jax.vmap(lambda A: trace_of(log, A))(A).mean()

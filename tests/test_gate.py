@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import models
-from bench import cases, gate, history, identity, speed
+from bench import cases, gate, history, identity, speed, times
 from systems._rows import UnknownName
 
 BASE = {"training, a on b": {"flops": 1000, "equations": 10, "temporary_bytes": 5000}, "rollout, a on b": {"flops": 70}}
@@ -70,18 +70,18 @@ class Clock:
 
     def __init__(self, monkeypatch, *readings):
         self.readings, self.asked = list(readings), []
-        monkeypatch.setattr(gate, "interleaved", self)
+        monkeypatch.setattr(times, "interleaved", self)
 
     def __call__(self, base, head, names, cache, rounds):
         self.asked.append(names)
-        return {name: gate.Times(1.0, self.readings[len(self.asked) - 1][name]) for name in names}
+        return {name: times.Times(1.0, self.readings[len(self.asked) - 1][name]) for name in names}
 
 
 def test_a_slow_reading_is_measured_again_before_it_is_believed(monkeypatch):
     clock = Clock(monkeypatch, {"a": 1.0, "b": 1.4, "c": 1.4}, {"b": 1.1, "c": 1.3})
-    times, late = gate.slower(Path("x"), Path("y"), ("a", "b", "c"), Path("z"))
+    compared, late = times.slower(Path("x"), Path("y"), ("a", "b", "c"), Path("z"))
     assert clock.asked == [("a", "b", "c"), ("b", "c")]
-    assert times["b"].ratio == 1.1
+    assert compared["b"].ratio == 1.1
     assert len(late) == 1
     assert late[0].startswith("c: 1.3 s, +30%")
 
@@ -171,8 +171,8 @@ def test_a_name_that_no_benchmark_has_is_told_the_choices():
 
 
 def test_what_dies_or_fails_in_a_side_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(gate, "OUTPUT", tmp_path)
-    with gate.Side("head", identity.ROOT, tmp_path / "cache") as side:
+    monkeypatch.setattr(times, "OUTPUT", tmp_path)
+    with times.Side("head", identity.ROOT, tmp_path / "cache") as side:
         assert side.ask("names")["names"] == list(cases.names())
         with pytest.raises(gate.GateError, match=r"of the head fail: UnknownName.*head\.log"):
             side.ask("time nonsense")

@@ -75,6 +75,14 @@ def test_a_seed_that_diverges_leaves_the_others_of_its_program_alone():
     assert other.validation_loss == calm[1].validation_loss
 
 
+def test_the_step_at_which_a_later_chunk_diverges_is_told():
+    train_model = trainer("second_order_ode", learning_rate=1e30)
+    (lost,) = train_model((1,))
+    assert lost.diverged_at is not None
+    assert 0 < lost.diverged_at < TINY.steps
+    assert not np.isfinite(lost.history["train_loss"][-1])
+
+
 def test_more_seeds_compile_nothing():
     train_model, compiler = trainer("hnn"), measure.Compiler()
     train_model((0,))
@@ -89,6 +97,7 @@ def test_memory_of_weights_and_optimiser_is_given_back():
     model, state, key = train_model.start(0)
     train_model.chunk(model, state, key, jnp.array(0), train_model.training, length=4)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(model))
+    assert sum(leaf.is_deleted() for leaf in jax.tree.leaves(state)) >= len(jax.tree.leaves(model))
 
 
 def passes(loss, learner, batch) -> float:
