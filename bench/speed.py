@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -193,6 +194,8 @@ def _along(row: dict) -> str | None:
 
 def draw(rows: list[dict], path: Path) -> None:
     """Steps a second against width, batch and sites, and share of the product rate: a line a model, on the first system that has each."""
+    from matplotlib import ticker
+
     from bench.figures import colour, drawn
     from models import get
 
@@ -203,22 +206,26 @@ def draw(rows: list[dict], path: Path) -> None:
     if not sizes:
         return
     with drawn(path, len(metrics), len(sizes), size=(4.6, 3.6)) as (figure, axes):
-        for line, (title, metric) in zip(axes, metrics.items(), strict=True):
-            for axis, size in zip(line, sizes, strict=True):
+        for row, (title, metric) in zip(axes, metrics.items(), strict=True):
+            for axis, size in zip(row, sizes, strict=True):
                 system = next(s for s in systems if any(r["system"] == s and _along(r) == size for r in rows))
-                ring = size == "sites"
                 for model in models:
                     shape = get(model).settings.shape
                     own = {"width": shape.width, "batch": PRESETS["laptop"].batch, "sites": None}[size]
                     mine = [r for r in rows if (r["system"], r["model"]) == (system, model)]
                     points = [(r[size], r[metric]) for r in mine if _along(r) == size] + [(own, r[metric]) for r in mine if _along(r) is None and own]
                     axis.plot(*zip(*sorted(points), strict=True), marker="o", ms=4, lw=1.6, color=colour(model), label=model)
-                axis.set(
-                    xscale="log", yscale="log", xlabel=size if not ring else "sites of the ring, one ring a step", title=system.replace("_", " ")
-                )
-                ticks = sorted({r[size] for r in rows if _along(r) == size})
+                along = "sites of the ring, one ring a step" if size == "sites" else size
+                axis.set(xscale="log", xlabel=along, title=system.replace("_", " "))
+                if metric == "matmul_share":
+                    axis.set_ylim(0, 1)
+                else:
+                    axis.set_yscale("log")
+                    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+                    axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+                ticks = sorted({int(x) for line in axis.lines for x in np.atleast_1d(line.get_xdata())})
                 axis.set_xticks(ticks, ticks)
                 axis.minorticks_off()
-            line[0].set_ylabel(title)
+            row[0].set_ylabel(title)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
