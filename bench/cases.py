@@ -110,7 +110,7 @@ def _training(system: str, model: str) -> Case:
     running, late = chunks(), jnp.array(round(LATE * trainer.preset.steps))
     learner, state, key = trainer.start(0)
     arguments = learner, state, key, jnp.array(0), trainer.training
-    ending = list(trainer.start(0)[:2])
+    ending = [learner, state]
 
     def both():
         """A chunk from the beginning of a training, as `bench run` makes it, and one from its end, where a loss may be another."""

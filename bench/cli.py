@@ -88,6 +88,8 @@ def parse(kind, arguments: list[str], command: str, default=None):
         if leave.code in (0, None):
             raise
         raise Wrong(_one_line(said.getvalue()) or "wrong arguments") from None
+    except (ValueError, TypeError) as error:  # what the dataclass itself refuses
+        raise Wrong(str(error)) from None
 
 
 def _one_line(box: str) -> str:
@@ -100,10 +102,7 @@ def _options(arguments: list[str], command: str) -> tuple[str, Options]:
     if arguments and not arguments[0].startswith("-"):
         name, arguments = arguments[0], arguments[1:]
     default = Options(presets.preset(name))
-    try:
-        options = parse(Options, arguments, f"{command} {name}", default)
-    except (ValueError, TypeError) as error:
-        raise Wrong(str(error)) from None
+    options = parse(Options, arguments, f"{command} {name}", default)
     if options.workers < 1:
         raise Wrong(f"workers is {options.workers}: give a whole number from 1")
     return name, options
@@ -142,11 +141,7 @@ def _perf(arguments: list[str], console: Console) -> int:
 
 
 def _speed(arguments: list[str], console: Console) -> int:
-    try:
-        options = parse(speed.Options, arguments, "speed", speed.Options())
-    except ValueError as error:
-        raise Wrong(str(error)) from None
-    return speed.run(options, CACHE, console)
+    return speed.run(parse(speed.Options, arguments, "speed", speed.Options()), CACHE, console)
 
 
 @dataclass(frozen=True)

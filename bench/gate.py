@@ -17,11 +17,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bench import grid, identity, results
+from bench import grid, identity, pool, results
 from bench.floors import FLOORS
 from bench.presets import PRESETS
 from bench.run import run
-from bench.times import OUTPUT, SLOWER, GateError, NothingToCompare, checkout, machine, slower
+from bench.times import BEFORE, OUTPUT, SLOWER, GateError, NothingToCompare, checkout, machine, slower
 from bench.worker import environment
 
 BASELINE = Path("results/reference/perf.json")
@@ -87,7 +87,7 @@ def differences(expected: Figures, found: Figures, same_machine: bool = True) ->
 def errors(cache: Path, console: Console) -> Figures:
     """Key errors of each cell of the smoke grid, run now unless it is there."""
     output = Path("results/latest/smoke")
-    if run("smoke", PRESETS["smoke"], output, cache, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, console):
+    if run("smoke", PRESETS["smoke"], output, cache, pool.cores(), console):
         raise GateError(f"the smoke grid failed: see {output}/logs, or run make smoke")
     _, rows, _ = grid.read_grid(output)
     trained = [r for r in rows if r["model"] not in FLOORS]  # a floor's error is rounding, or nothing that could change
@@ -178,10 +178,10 @@ def _compare_times(cache: Path, console: Console, base: str | None, names: tuple
         console.print(f"Times not compared: {error}", style="yellow", highlight=False, soft_wrap=True)
         return []
     if unknown := [name for name in names if name not in times]:
-        console.print(f"Not timed, since {base or 'HEAD^'} does not have them: {'; '.join(unknown)}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"Not timed, since {base or BEFORE} does not have them: {'; '.join(unknown)}", style="yellow", highlight=False, soft_wrap=True)
     for name, t in times.items() if every else ():
         console.print(f"{name:42} {t.base * 1e3:10.2f} ms {t.head * 1e3:10.2f} ms {t.ratio - 1:+7.0%}", highlight=False, soft_wrap=True)
-    console.print(f"{len(times)} times against {base or 'HEAD^'}, {len(late)} slower by {SLOWER - 1:.0%} or more", highlight=False)
+    console.print(f"{len(times)} times against {base or BEFORE}, {len(late)} slower by {SLOWER - 1:.0%} or more", highlight=False)
     return late
 
 

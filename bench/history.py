@@ -1,6 +1,5 @@
 """How speed changed from one accepted baseline to the next: a line per figure in a committed CSV, and a figure of it."""
 
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ COLUMNS = ["date", "commit", "jax", "machine", "benchmark", "figure", "value"]
 
 def add(figures: Figures, seconds: dict[str, float], version: str, machine: str) -> None:
     """Adds a baseline, and draws the history again."""
-    stamp = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), _commit(), version, machine]
+    stamp = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), identity.git("describe", "--always", "--dirty") or "none", version, machine]
     lines = [
         [*stamp, name, figure, value] for name in figures for figure, value in (*figures[name].items(), ("seconds", float(f"{seconds[name]:.4g}")))
     ]
@@ -24,14 +23,6 @@ def add(figures: Figures, seconds: dict[str, float], version: str, machine: str)
     table = pd.concat([_read(), new]) if HISTORY.exists() else new
     results.write_atomically(HISTORY, table.to_csv(index=False, lineterminator="\n").encode())
     draw(table.astype({"value": float}), HISTORY.with_suffix(".svg"))
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=identity.ROOT, capture_output=True, text=True)
-    except OSError:
-        return "none"
-    return done.stdout.strip() or "none"
 
 
 def _read() -> pd.DataFrame:

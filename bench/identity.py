@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import subprocess
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -66,6 +67,15 @@ def code(system: str, model: str | None, files: tuple[str, ...]) -> str:
     if model is not None:
         paths |= {*(ROOT / "models").glob("_*.py"), *_with_imports(ROOT / "models" / f"{model}.py")}
     return digest(*(part for path in sorted(paths) for part in (path.relative_to(ROOT).as_posix(), _syntax(path))))
+
+
+def git(*arguments: str) -> str | None:
+    """What git says of this checkout; None where it can say nothing."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 @cache

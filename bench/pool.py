@@ -112,9 +112,10 @@ def alone(module: str, name: str, arguments: tuple, cache: Path, log: Path) -> I
     """What a generator function yields in a process of its own with one thread. Raises `Failed`, which names the log."""
     context = multiprocessing.get_context("spawn")
     connection, other = context.Pipe()
-    process = context.Process(target=worker_alone, args=(other, log, cache, module, name, arguments), daemon=True)
+    process = context.Process(target=worker_alone, args=(other, log, cache, module, name), daemon=True)
     process.start()
     other.close()
+    connection.send(arguments)  # and not with the process: reading them may import JAX, which must find its environment set
     try:
         while True:
             try:

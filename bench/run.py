@@ -86,10 +86,9 @@ def _follow(title: str, jobs: list[Job], workers: int, output: Path, console: Co
 
         def tell(job: Job, event: Event) -> None:
             nonlocal compiling
+            progress.tell(job, event)
             if event.what == "finished":
                 compiling += event.value
-                return
-            progress.tell(job, event)
             if event.status.startswith("failed"):
                 failed[job.cell, event.seed] = event.status
                 if job.kind != "measure":

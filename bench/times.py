@@ -15,6 +15,7 @@ from bench import identity
 from bench.worker import environment
 
 OUTPUT = Path("results/latest/perf").absolute()
+BEFORE = "HEAD^"  # the commit to compare with if none is asked for
 SLOWER = 1.25
 ROUNDS = 4
 
@@ -93,7 +94,8 @@ def interleaved(base: Path, head: Path, names: tuple[str, ...], cache: Path, rou
     """Times of those cases that two checkouts both have, in turn: a slow spell of the machine meets both."""
     with Side("base", base, cache) as before, Side("head", head, cache) as now:
         sides, times = (before, now), {}
-        for name in [name for name in names if all(name in side.ask("names")["names"] for side in sides)]:
+        known = [set(side.ask("names")["names"]) for side in sides]
+        for name in filter(set.intersection(*known).__contains__, names):
             for side in sides:
                 side.tell(f"build {name}")
             for side in sides:
@@ -121,7 +123,8 @@ def slower(base: Path, head: Path, names: tuple[str, ...], cache: Path) -> tuple
 def checkout(revision: str | None) -> Iterator[Path]:
     """A commit in a folder of its own; None: the one before. Raises `GateError` if there is none, `NothingToCompare` if none was asked for."""
     git = ["git", "-C", str(identity.ROOT)]
-    revision = (revision or "").strip("0") and revision  # zeros are how a new branch is told that nothing was before it
+    asked = (revision or "").strip("0") != ""  # zeros are how a new branch is told that nothing was before it
+    name = revision if asked else BEFORE
 
     def run_git(*arguments: str) -> str:
         """Runs git; what goes wrong, in its own words, or nothing."""
@@ -131,18 +134,18 @@ def checkout(revision: str | None) -> Iterator[Path]:
             return str(error)
         return "" if done.returncode == 0 else done.stderr.strip() or "no such commit"
 
-    if wrong := run_git("rev-parse", "--verify", f"{revision or 'HEAD^'}^{{commit}}"):
-        if revision:
-            raise GateError(f"there is no commit {revision} here ({wrong}): give another with BASE=")
+    if wrong := run_git("rev-parse", "--verify", f"{name}^{{commit}}"):
+        if asked:
+            raise GateError(f"there is no commit {name} here ({wrong}): give another with BASE=")
         raise NothingToCompare(f"there is no commit before this one here ({wrong})")
     run_git("worktree", "prune")
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "base"
         try:
-            if wrong := run_git("worktree", "add", "--quiet", "--detach", str(where), revision or "HEAD^"):
-                raise GateError(f"{revision or 'HEAD^'} cannot be checked out: {wrong}")
+            if wrong := run_git("worktree", "add", "--quiet", "--detach", str(where), str(name)):
+                raise GateError(f"{name} cannot be checked out: {wrong}")
             if not (where / "bench/cases.py").exists():
-                raise NothingToCompare(f"{revision or 'HEAD^'} has no benchmarks yet")
+                raise NothingToCompare(f"{name} has no benchmarks yet")
             yield where
         finally:
             run_git("worktree", "remove", "--force", str(where))

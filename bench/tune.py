@@ -35,8 +35,6 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
     with Progress("tuning", jobs, min(workers, len(jobs)), console) as progress:
 
         def tell(job: Job, event: Event) -> None:
-            if event.what == "finished":
-                return
             progress.tell(job, event)
             if event.what == "value":
                 values[job.cell.model, job.cell.preset.learning_rate, job.cell.system] = event.value

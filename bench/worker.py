@@ -3,7 +3,6 @@
 import importlib
 import os
 import platform
-import subprocess
 import sys
 import time
 import traceback
@@ -75,14 +74,17 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
             pass  # the grid has ended: nobody waits for more
 
 
-def alone(connection: Connection, log: Path, cache: Path, module: str, name: str, arguments: tuple) -> None:
-    """Sends what a generator function yields, then ("finished", "") or ("failed", why); in this environment, in a process of its own."""
+def alone(connection: Connection, log: Path, cache: Path, module: str, name: str) -> None:
+    """Sends what a generator function yields for the arguments that it receives, then ("finished", "") or ("failed", why).
+
+    In this environment, in a process of its own.
+    """
     os.environ.update(environment(cache, haste=False))
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
         try:
-            for item in getattr(importlib.import_module(module), name)(*arguments):
+            for item in getattr(importlib.import_module(module), name)(*connection.recv()):
                 connection.send(item)
         except Exception as error:
             traceback.print_exc()
@@ -202,16 +204,9 @@ def provenance() -> dict:
 
     from bench import identity
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=identity.ROOT, capture_output=True, text=True, timeout=20, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    changes = git("status", "--porcelain", "--untracked-files=no")
+    changes = identity.git("status", "--porcelain", "--untracked-files=no")
     return {
-        "commit": git("rev-parse", "HEAD"),
+        "commit": identity.git("rev-parse", "HEAD"),
         "dirty": None if changes is None else bool(changes),
         "versions": identity.versions(),
         "device": jax.devices()[0].device_kind,
