@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test bench smoke table speed reference perf-check perf-compare perf-baseline perf-faults lock clean clean-all
+.PHONY: help setup check test bench smoke table speed reference perf-check perf-compare perf-baseline perf-faults doctor lock clean clean-all
 
 # commit whose times perf-check and perf-compare compare with; none given: the one before
 BASE ?=
+# of bench and smoke, such as OPTIONS="--models lnn --seeds 0 1"
+OPTIONS ?=
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -22,6 +24,8 @@ help:
 	@echo "make perf-check      compare counts and errors with the committed baseline, times with those of BASE (the commit before)"
 	@echo "make perf-compare    times of every benchmark against those of BASE=commit"
 	@echo "make perf-baseline   accept what is measured now as the baseline, and say what changes"
+	@echo "make doctor     what is wrong with versions, compiler, disk, locks and files, and what to do about it"
+	@echo "make faults     kill, fill, corrupt and mislead it: what docs/reliability.md says, measured anew (FAULTS=--short: a part)"
 	@echo "make setup      only set up .venv"
 	@echo "make reference  run the laptop preset into results/reference/laptop, to be committed"
 	@echo "make lock       choose versions anew (requirements.lock)"
@@ -47,17 +51,17 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 bench: $(READY)
-	@$(BIN)/python -m bench run laptop
+	@$(BIN)/python -m bench run laptop $(OPTIONS)
 
 smoke: $(READY)
-	@$(BIN)/python -m bench run smoke
+	@$(BIN)/python -m bench run smoke $(OPTIONS)
 
 table: $(READY)
 	@$(BIN)/python -m bench table
 
 reference: $(READY)
-	@$(BIN)/python -m bench run laptop --output results/reference/laptop
-	@$(BIN)/python -m bench table results/reference/laptop --document README.md
+	@$(BIN)/python -m bench run laptop --output results/reference/laptop --reference
+	@$(BIN)/python -m bench table results/reference/laptop --document README.md --reference
 
 test: $(READY)
 	@$(BIN)/python -m pytest
@@ -74,9 +78,17 @@ perf-compare: $(READY)
 perf-baseline: $(READY)
 	@$(BIN)/python -m bench perf baseline
 
+# kills, fills, corrupts and misleads; FAULTS=--short for a part of each
+FAULTS ?=
+faults: $(READY)
+	@$(BIN)/python -m pytest tests/faults --dist load $(FAULTS)
+
 # injects faults into copies of this checkout: the gate must catch each
 perf-faults: $(READY)
 	@$(BIN)/python tests/perf/faults.py
+
+doctor: $(READY)
+	@$(BIN)/python -m bench doctor
 
 check: $(READY)
 	@$(BIN)/ruff check .

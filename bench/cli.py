@@ -1,9 +1,11 @@
-"""The command line: `python -m bench run | table | list | show | tune | speed | perf`."""
+"""The command line: `python -m bench run | table | list | show | tune | speed | perf | doctor | clean`."""
 
 import io
 import re
+import shlex
+import signal
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,15 +15,17 @@ from rich.console import Console
 
 import models
 import systems
-from bench import gate, grid, pool, presets, results, sheet, speed, tables
+from bench import clean, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, tables
 from bench.data import DataError
 from bench.floors import FLOORS
+from bench.locks import Busy
 from bench.presets import PRESETS, Preset
-from bench.run import Busy, Unwritable, run
+from bench.run import Unwritable, require_not_reference, run
 from bench.times import GateError
 from bench.tune import tune
 
-CACHE = Path("results/cache")
+RESULTS = Path("results")
+CACHE = RESULTS / "cache"
 USAGE = """usage: python -m bench COMMAND [--help]
 
   run [PRESET] [options]    train, evaluate and measure what is missing, then write and show the tables
@@ -32,6 +36,9 @@ USAGE = """usage: python -m bench COMMAND [--help]
   speed [options]           what models and operators cost, against width, batch and size of the ring
   perf check | compare | baseline [--base COMMIT]
                             compare with the committed baseline and with another commit; times against another commit; accept a change
+  doctor                    what is wrong with versions, compiler, disk, locks and files, and what to do about it
+  clean [--everything] [--dry-run]
+                            remove what nothing needs any more; everything: all that can be made again
 
 PRESET is {presets} (default: laptop). Results go to results/latest/PRESET.
 """
@@ -46,6 +53,8 @@ class Options:
     """results folder; None: results/latest/PRESET"""
     workers: int = field(default_factory=pool.cores)
     """processes, each with one thread"""
+    reference: bool = False
+    """allow an output among the committed reference results (make reference)"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
     commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
+    commands |= {"doctor": _doctor, "clean": _clean}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format(presets=", ".join(PRESETS)), end="")
         return 0 if arguments else 2
@@ -66,9 +76,37 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nbench: interrupted; finished runs are kept. Go on with: python -m bench {' '.join(arguments)}", file=sys.stderr)
-        return 130
+    except (pool.NoSpace, OSError) as error:
+        if not (isinstance(error, pool.NoSpace) or sealed.is_full(error)):
+            raise
+        print(f"bench: no space left on the disk; what is finished is kept. Free some, then go on with: {_again(arguments)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interruption:
+        received = interruption.args[0] if interruption.args else signal.SIGINT
+        what = "interrupted" if received == signal.SIGINT else f"ended by {signal.Signals(received).name}"
+        with suppress(OSError):  # the terminal may be gone
+            print(f"\nbench: {what}; finished runs are kept. Go on with: {_again(arguments)}", file=sys.stderr)
+        return 128 + received
+
+
+def _again(arguments: list[str]) -> str:
+    """The command line that was given, as it may be typed again."""
+    python = Path(sys.executable)
+    with suppress(ValueError):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-m", "bench", *arguments])
+
+
+def end_like_ctrl_c() -> None:
+    """Lets a request to end, or a terminal that goes away, end this process as Ctrl-C does: in order. What is ignored stays so (nohup)."""
+
+    def end(number: int, _) -> None:
+        raise KeyboardInterrupt(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
 
 
 class Wrong(ValueError):
@@ -87,9 +125,20 @@ def parse(kind, arguments: list[str], command: str, default=None):
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
-        raise Wrong(_one_line(said.getvalue()) or "wrong arguments") from None
+        raise Wrong(_with_option(_one_line(said.getvalue()), arguments) or "wrong arguments") from None
     except (ValueError, TypeError) as error:  # what the dataclass itself refuses
         raise Wrong(str(error)) from None
+
+
+def _with_option(said: str, arguments: list[str]) -> str:
+    """Names the option before a word that tyro does not recognise, such as the `yes` of `--haste yes`."""
+    unrecognized, option = said.rpartition("Unrecognized options: ")[2], ""
+    for word in arguments:
+        if word.startswith("--"):
+            option = word
+        elif option and unrecognized.startswith(_one_line(word)):
+            return f"{option} takes no such word: {said}"
+    return said
 
 
 def _one_line(box: str) -> str:
@@ -110,11 +159,13 @@ def _options(arguments: list[str], command: str) -> tuple[str, Options]:
 
 def _run(arguments: list[str], console: Console) -> int:
     name, options = _options(arguments, "run")
-    return run(name, options.preset, options.output or Path("results/latest") / name, CACHE, options.workers, console)
+    output = options.output or Path("results/latest") / name
+    return run(name, options.preset, output, CACHE, options.workers, console, options.reference)
 
 
 def _tune(arguments: list[str], console: Console) -> int:
     _, options = _options(arguments, "tune")
+    require_not_reference(options.output or Path(), options.reference)
     return tune(options.preset, options.output or Path("results/latest/tuning"), CACHE, options.workers, console)
 
 
@@ -144,15 +195,26 @@ def _speed(arguments: list[str], console: Console) -> int:
     return speed.run(parse(speed.Options, arguments, "speed", speed.Options()), CACHE, console)
 
 
+def _doctor(arguments: list[str], console: Console) -> int:
+    parse(doctor.Options, arguments, "doctor")
+    return doctor.run(RESULTS, console)
+
+
+def _clean(arguments: list[str], console: Console) -> int:
+    return clean.run(RESULTS, parse(clean.Options, arguments, "clean", clean.Options()), console)
+
+
 @dataclass(frozen=True)
 class TableOptions:
-    """Writes results.csv, speed.csv, table.md and energy.svg of a results folder again, and shows the table."""
+    """Writes the files derived from a results folder again, and shows the table. Exit code 1 if runs are lost."""
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("results/latest/laptop")
     metrics: tuple[str, ...] = sheet.SHOWN
     """columns to show"""
     document: Path | None = None
     """a Markdown file whose part between the lines <!-- table --> and <!-- /table --> becomes the table"""
+    reference: bool = False
+    """allow a folder among the committed reference results (make reference)"""
 
 
 def _table(arguments: list[str], console: Console) -> int:
@@ -160,11 +222,12 @@ def _table(arguments: list[str], console: Console) -> int:
     for name in options.metrics:
         if name not in sheet.HEADINGS:
             raise systems._rows.UnknownName("metric", name, tuple(sheet.HEADINGS))
-    tables.write(options.folder)
+    require_not_reference(options.folder, options.reference)
+    holes = tables.write(options.folder)
     if options.document is not None:
         tables.insert(options.folder, options.document)
     tables.show(options.folder, console, options.metrics)
-    return 0
+    return 1 if holes else 0
 
 
 def _first_line(text: str | None) -> str:
@@ -210,9 +273,12 @@ def _show(arguments: list[str], console: Console) -> int:
         raise Wrong(f"{len(found)} runs in {options.folder} begin with '{options.run}': choose from {', '.join(there)}")
     result = found[0]
     console.print(result["run"], style="bold", highlight=False)
-    console.print(f"status: {result['status']}" + (f" at step {result['diverged_at_step']}" if result.get("diverged_at_step") is not None else ""))
+    console.print(
+        f"status: {result['status']} {result['why']}".strip()
+        + (f" at step {result['diverged_at_step']}" if result.get("diverged_at_step") is not None else "")
+    )
     for part in ("metrics", "speed"):
         for name, value in result[part].items():
             console.print(f"  {name:28} {sheet.number(value):>10} {sheet.UNITS.get(name, '1').replace('1', '') or ''}", highlight=False)
-    console.print_json(data=results._plain({name: result[name] for name in ("configuration", "scales", "provenance") if name in result}))
+    console.print_json(data=sealed.plain({name: result[name] for name in ("configuration", "scales", "provenance") if name in result}))
     return 0

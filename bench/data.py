@@ -1,17 +1,13 @@
-"""Data sets: true trajectories in double precision, split by trajectory, drawn once for all models and cached by content."""
+"""Data sets: true trajectories in double precision, split by trajectory, drawn once for all models."""
 
-import hashlib
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Array, Float
 
-from bench import identity
 from bench.presets import Preset
 from systems import _truth
 from systems._system import System
@@ -61,34 +57,6 @@ class DataSet:
     evaluation: Evaluation
 
 
-def key(name: str, system: System, preset: Preset) -> str:
-    """Name of a data set in the cache: the hash of everything that it is made from."""
-    made_from = {
-        "system": system,
-        "recording": system.recording,
-        **{f: getattr(preset, f) for f in DATA_FIELDS if f != "segment" or preset.sampling == "states"},
-        "versions": identity.versions(),
-    }
-    return identity.digest(identity.canonical(made_from), identity.code(name, None, identity.DATA_CODE))[:16]
-
-
-def load(name: str, system: System, preset: Preset, cache: Path) -> DataSet:
-    """The data set from the cache, made now if it is not there. Raises `DataError` if the cache is damaged."""
-    path = cache / f"{name}-{key(name, system, preset)}.npz"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            _write(path, generate(system, preset))
-        return _read(path)
-
-
-def check(name: str, system: System, preset: Preset, cache: Path) -> None:
-    """Raises `DataError` if the cached data set is damaged."""
-    path = cache / f"{name}-{key(name, system, preset)}.npz"
-    if path.exists():
-        _read(path)
-
-
 def generate(system: System, preset: Preset) -> DataSet:
     """Draws and integrates all trajectories. Raises `DataError` if one doesn't keep its energy."""
     recording = system.recording
@@ -133,35 +101,3 @@ def integrate(system: System, x, c, frames: int, frame: float, solver=None) -> F
             f"sample milder starts or shorten the trajectories (state [q, v] = {np.asarray(x[worst]).tolist()}, c = {np.asarray(c[worst]).tolist()})"
         )
     return trajectories
-
-
-PARTS: dict[str, type] = {"training": Split, "validation": Split, "test": Split, "evaluation": Evaluation}
-
-
-def _flat(data: DataSet) -> dict[str, np.ndarray]:
-    return {f"{name}.{array.name}": getattr(getattr(data, name), array.name) for name, part in PARTS.items() for array in fields(part)}
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    h = hashlib.sha256()
-    for name in sorted(arrays):
-        h.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    return h.hexdigest()
-
-
-def _write(path: Path, data: DataSet) -> None:
-    arrays = _flat(data)
-    temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, checksum=np.array(_checksum(arrays)), **arrays)  # pyright: ignore[reportArgumentType]
-    temporary.replace(path)
-
-
-def _read(path: Path) -> DataSet:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if str(arrays.pop("checksum")) != _checksum(arrays):
-            raise ValueError("its checksum does not fit")
-        return DataSet(**{name: part(*(arrays[f"{name}.{array.name}"] for array in fields(part))) for name, part in PARTS.items()})
-    except Exception as error:  # whatever a damaged zip file makes numpy raise
-        raise DataError(f"the cached data set {path} is damaged ({error}): delete it, it will be made again") from error

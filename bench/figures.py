@@ -1,5 +1,6 @@
 """Figures, derived from the curves of a results folder."""
 
+import io
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import seaborn as sns
 
 from bench import grid, results
 from bench.floors import FLOORS
+from bench.sealed import write_atomically
 
 # places in seaborn's colour-blind-safe palette, the same for a model everywhere
 PLACES = {"lnn": 0, "second_order_ode": 1, "delan": 2, "hnn": 3, "hnn_naive": 4, "neural_ode": 5, "mlp": 9}
@@ -30,11 +32,10 @@ def drawn(path: Path, rows: int, columns: int, size: tuple[float, float]):
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False)
         yield figure, axes
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.partial.svg")
-        figure.savefig(temporary, metadata={"Date": None})
+        drawing = io.BytesIO()
+        figure.savefig(drawing, format="svg", metadata={"Date": None})
         plt.close(figure)
-    temporary.replace(path)
+    write_atomically(path, drawing.getvalue())
 
 
 def energy_against_time(sheet, output: Path) -> None:

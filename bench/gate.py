@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bench import grid, identity, pool, results
+from bench import grid, identity, locks, pool, results
 from bench.floors import FLOORS
 from bench.presets import PRESETS
 from bench.run import run
@@ -131,12 +130,11 @@ def _versions() -> dict:
 @contextmanager
 def alone() -> Iterator[None]:
     """One gate at a time in a checkout: two would spoil each other's times. Raises `GateError` if there is another."""
-    OUTPUT.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(OUTPUT / ".lock", timeout=0):
+        with locks.held(OUTPUT):
             yield
-    except Timeout:
-        raise GateError("another gate is at work in this checkout: wait for it") from None
+    except locks.Busy as error:
+        raise GateError(f"another gate is at work in this checkout: {error}") from None
 
 
 def check(cache: Path, console: Console, base: str | None, parts: tuple[str, ...] = PARTS, only: str = "") -> int:
@@ -214,6 +212,6 @@ def baseline(cache: Path, console: Console) -> int:
                 console.print(line, highlight=False, soft_wrap=True)
         history.add(figures, seconds, version, machine())
         entry = {"machine": machine(), "figures": figures, "seconds": seconds, "errors": accuracy}
-        results.write_json(BASELINE, {"schema": results.SCHEMA, "jax": {**versions, version: entry}})
+        results.write_json(BASELINE, {"schema": 1, "jax": {**versions, version: entry}})
         console.print(f"{BASELINE}: {len(figures)} benchmarks, {len(accuracy)} cells, jax {version}", highlight=False)
         return 0

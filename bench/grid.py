@@ -3,8 +3,10 @@
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import get_type_hints
 
 import jax
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 import models
 import systems
@@ -107,15 +109,19 @@ def folder(output: Path, run_id: str) -> Path:
 
 
 def state(output: Path, cell: Cell, seed: int | None) -> str:
-    """`missing`, `evaluate` (trained, its metrics stale), `measure` (its speed not measured) or `done`. Raises `ResultsError` for damage."""
+    """`missing`, `evaluate` (trained, its metrics missing or stale), `measure` (its speed not measured) or `done`.
+
+    Raises `ResultsError` for what another version wrote, `DamagedResult` for damage.
+    """
     where = folder(output, cell.run_id(seed))
+    untrained = "evaluate" if (where / results.PARAMETERS).is_dir() else "missing"
     if not (where / results.RESULT).exists():
-        return "missing"
+        return untrained
     result = results.read(where)
-    if result["status"] == "failed":
-        return "missing"
-    if result["provenance"]["evaluation_code"] != cell.evaluation_code:
-        return "evaluate" if (where / results.PARAMETERS).is_dir() else "missing"
+    if result["run"] != where.name:
+        raise results.DamagedResult(f"{where / results.RESULT} is the result of another run, {result['run'][:80]}: `bench run` makes it again")
+    if result["status"] in results.LOST or result["provenance"]["evaluation_code"] != cell.evaluation_code:
+        return untrained
     return "measure" if not cell.is_floor and seed == cell.preset.seeds[0] and not result["speed"] else "done"
 
 
@@ -123,15 +129,41 @@ def write_manifest(output: Path, name: str, preset: Preset) -> None:
     """`grid.json`: which runs make up the table of a results folder, in order."""
     runs = [cell.run_id(seed) for cell in cells(preset) for seed in cell.seeds]
     values = {f.name: getattr(preset, f.name) for f in fields(preset)}
-    results.write_json(output / results.GRID, {"schema": results.SCHEMA, "name": name, "preset": values, "runs": runs})
+    results.write_sealed(output / results.GRID, {"name": name, "preset": values, "runs": runs})
 
 
-def read_grid(output: Path) -> tuple[dict, list[dict], list[str]]:
-    """(manifest, results that are there, names of runs that are not) of a results folder. Raises `ResultsError`."""
-    manifest = results.read_json(output / results.GRID)
-    if manifest.get("schema") != results.SCHEMA or not isinstance(manifest.get("runs"), list):
-        raise results.ResultsError(
-            f"{output / results.GRID} has schema {manifest.get('schema')!r}, this version reads {results.SCHEMA}: choose another folder"
-        )
-    there = [run for run in manifest["runs"] if (folder(output, run) / results.RESULT).exists()]
-    return manifest, [results.read(folder(output, run)) for run in there], [run for run in manifest["runs"] if run not in there]
+def read_manifest(output: Path) -> dict:
+    """Name, preset (fields by name) and runs of a results folder. Raises `ResultsError`."""
+    path = output / results.GRID
+    manifest = results.read_sealed(path, "grid")
+    results.check_schema(path, manifest, results.Grid)
+    manifest["preset"] = {f.name: f.default for f in fields(Preset)} | results.tuples(manifest["preset"])
+    types = get_type_hints(Preset)
+    for name, value in manifest["preset"].items():
+        try:
+            if name not in types:
+                raise TypeCheckError("it has no such field")
+            check_type(value, types[name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError as error:
+            raise results.ResultsError(f"{path} has a preset with {name} = {str(value)[:40]!r}, which this version cannot read ({error})") from error
+    return manifest
+
+
+def read_grid(output: Path) -> tuple[dict, list[dict], dict[str, str]]:
+    """(manifest, results that are there, why by name of those that are not) of a results folder. Raises `ResultsError`."""
+    manifest = read_manifest(output)
+    rows, holes = [], {}
+    for run in manifest["runs"]:
+        where = folder(output, run)
+        if not (where / results.RESULT).exists():
+            holes[run] = "missing: it has not been run"
+            continue
+        try:
+            result = results.read(where)
+            if result["run"] != run:
+                raise results.DamagedResult(f"{where / results.RESULT} is the result of another run: `bench run` makes it again")
+        except results.DamagedResult as error:
+            holes[run] = f"damaged: {error}"
+        else:
+            rows.append(result)
+    return manifest, rows, holes

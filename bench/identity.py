@@ -82,3 +82,13 @@ def git(*arguments: str) -> str | None:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a result."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+@cache
+def processor() -> str:
+    """Model of the processor, as far as the system tells."""
+    model = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else model
+    return model

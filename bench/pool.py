@@ -2,16 +2,56 @@
 
 import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from bench.worker import Event, Job, work
+import psutil
+
+from bench.worker import NO_SPACE, Event, Job, work
 from bench.worker import alone as worker_alone
 
-ATTEMPTS = 2  # of a run whose worker died; then it counts as failed
+ATTEMPTS = 2  # of a run whose worker died or raised; then it counts as failed
+LOOKS = 0.5  # s between two looks at what a worker takes
+FAREWELL = 3.0  # s that a worker has to leave a checkpoint when the grid ends early
+
+
+class NoSpace(RuntimeError):
+    """The disk is full: nothing more can be kept."""
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants, as far as they live."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def memory(pid: int) -> float:
+    """GiB that a process and its descendants hold."""
+    total = 0
+    for process in family(pid):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total / 2**30
+
+
+def end_tree(pid: int) -> None:
+    """Ends a worker and all that it started, also what has lost its parent since."""
+    processes = family(pid)
+    if hasattr(os, "killpg"):
+        with suppress(OSError):
+            if os.getpgid(pid) == pid:  # a worker leads a group of its own
+                os.killpg(pid, signal.SIGKILL)
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 class _Worker:
@@ -24,23 +64,43 @@ class _Worker:
         other.close()
         self.job: Job | None = None
         self.left: list[int | None] = []
+        self.since = time.monotonic()
 
     def take(self, job: Job) -> None:
-        self.job, self.left = job, list(job.seeds)
+        self.job, self.left, self.since = job, list(job.seeds), time.monotonic()
         self.connection.send(job)
 
-    def end(self) -> None:
+    def beyond_limits(self) -> tuple[str, str] | None:
+        """(status, why) of a run that takes too long, or too much memory."""
+        if self.job is None or self.connection.poll():  # it has something to say: that comes first
+            return None
+        preset = self.job.cell.preset
+        if preset.time_limit is not None and time.monotonic() - self.since > preset.time_limit:
+            return "timeout", f"over its time limit of {preset.time_limit:g} s"
+        if preset.memory_limit is not None and (held := memory(self.process.pid or 0)) > preset.memory_limit:
+            return "failed", f"over its memory limit of {preset.memory_limit:g} GiB ({held:.2f} GiB)"
+        return None
+
+    def ask_to_end(self) -> None:
+        """Busy, it leaves a checkpoint at the end of its chunk; idle, it ends."""
         with suppress(OSError):
             self.connection.send(None)
-        self.process.join(timeout=2)
-        if self.process.is_alive():
+        if self.job is not None and self.process.is_alive():
             self.process.terminate()
+
+    def end(self, patience: float) -> None:
+        self.process.join(timeout=patience)
+        if self.process.is_alive():
+            end_tree(self.process.pid or 0)
             self.process.join(timeout=2)
         self.connection.close()
 
 
 def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], None]) -> None:
-    """Does all jobs, the first ones first. `tell(job, event)` is called for each event; a run that cannot be done is told as `failed`."""
+    """Does all jobs, the first ones first. `tell(job, event)` is called for each event; a run that cannot be done is told as `failed` or `timeout`.
+
+    A run whose worker died or raised is tried once more. Raises `NoSpace` when the disk is full. However it ends, no worker is left behind.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     waiting = list(jobs)
     attempts: dict[tuple, int] = {}
@@ -51,57 +111,79 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
             return
         worker = pool.get(number)
         if worker is None or not worker.process.is_alive():
+            if worker is not None:
+                worker.connection.close()
             worker = pool[number] = _Worker(number, logs, waiting[0])
         worker.take(waiting.pop(0))
 
-    def give_up(worker: _Worker, job: Job, reason: str) -> None:
-        """The run in hand is lost: it is tried again once with the seeds that are left, then they are without it."""
-        left, worker.left = worker.left, []
-        worker.job = None
+    def give_up(worker: _Worker, job: Job, status: str, why: str, again: bool = True) -> None:
+        """The run in hand is lost: it is tried again with the seeds that are left, or these go on without it."""
+        left, worker.left, worker.job = worker.left, [], None
         if not left:
             return
         seed = left[0]
         key = (job.cell, job.kind, seed)
         attempts[key] = attempts.get(key, 0) + 1
-        if attempts[key] >= ATTEMPTS:
-            tell(job, Event("done", seed, status=f"failed: {reason} (see {worker.log})"))
+        if not again or attempts[key] >= ATTEMPTS:
+            tell(job, Event("done", seed, status=status, why=f"{why}, attempt {attempts[key]} (see {worker.log})"))
             left = left[1:]
+        else:
+            tell(job, Event("note", seed, why=f"{why}: it is tried again"))
         if left:
-            waiting.insert(0, replace(job, seeds=tuple(left)))
+            attempt = 1 + attempts.get((job.cell, job.kind, left[0]), 0)
+            waiting.insert(0, replace(job, seeds=tuple(left), attempt=attempt))
 
+    def hear(worker: _Worker, job: Job) -> None:
+        """Takes one event of a worker, or notices its death."""
+        try:
+            event = worker.connection.recv() if worker.connection.poll() else None
+        except (EOFError, OSError):
+            event = None
+        if event is None:
+            if not worker.process.is_alive():
+                worker.process.join()
+                give_up(worker, job, "failed", f"its worker died with exit code {worker.process.exitcode}")
+        elif event.what != "finished":
+            if event.what == "done":
+                worker.left.remove(event.seed)
+            if event.what in ("started", "done"):
+                worker.since = time.monotonic()
+            tell(job, event)
+        elif event.status == NO_SPACE:
+            raise NoSpace
+        elif event.status:
+            give_up(worker, job, "failed", event.status)
+        else:
+            worker.job = None
+            tell(job, event)
+
+    finished = False
     try:
         for number in range(min(workers, len(waiting))):
             assign(number)
+        looked = time.monotonic()
         while busy := {number: w for number, w in pool.items() if w.job is not None}:
             sources: dict = {source: number for number, w in busy.items() for source in (w.connection, w.process.sentinel)}
-            for number in {sources[source] for source in wait(list(sources))}:
-                worker, job = pool[number], busy[number].job
-                if job is None:
-                    continue
-                try:
-                    event = worker.connection.recv() if worker.connection.poll() else None
-                except (EOFError, OSError):
-                    event = None
-                if event is None:
-                    if worker.process.is_alive():
-                        continue
-                    worker.process.join()
-                    give_up(worker, job, f"its worker died with exit code {worker.process.exitcode}")
-                elif event.what == "finished":
-                    if event.status:
-                        give_up(worker, job, event.status)
-                    else:
-                        tell(job, event)
-                    worker.job = None
-                else:
-                    if event.what == "done":
-                        worker.left.remove(event.seed)
-                    tell(job, event)
+            for number in {sources[source] for source in wait(list(sources), timeout=LOOKS)}:
+                if (job := pool[number].job) is not None:
+                    hear(pool[number], job)
+            if time.monotonic() - looked >= LOOKS:
+                looked = time.monotonic()
+                for worker in pool.values():
+                    if worker.job is not None and (beyond := worker.beyond_limits()):
+                        end_tree(worker.process.pid or 0)
+                        worker.process.join(timeout=2)
+                        give_up(worker, worker.job, *beyond, again=False)
+            for number, worker in pool.items():
                 if worker.job is None:
                     assign(number)
+        finished = True
     finally:
         for worker in pool.values():
-            worker.end()
+            worker.ask_to_end()
+        deadline = time.monotonic() + (2.0 if finished else FAREWELL)
+        for worker in pool.values():
+            worker.end(max(0.0, deadline - time.monotonic()))
 
 
 class Failed(RuntimeError):
@@ -128,7 +210,7 @@ def alone(module: str, name: str, arguments: tuple, cache: Path, log: Path) -> I
                 return
             yield item
     finally:
-        process.kill()
+        end_tree(process.pid or 0)
 
 
 def cores() -> int:

@@ -9,6 +9,9 @@ from models import Model
 from systems._rows import UnknownName
 
 Values = Literal["default", "paper"]
+LARGEST = 2**31 - 1  # whole number: steps and seeds are counted in 32 bits
+# fields that span the grid, belong to the execution mode (haste), or guard a run without changing its numbers
+OF_THE_GRID = ("systems", "models", "seeds", "haste", "checkpoint_seconds", "time_limit", "memory_limit")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Preset:
     haste: bool = False
     """compile with little optimisation, and measure beside other workers what is compiled already: for numbers that mean nothing"""
 
+    checkpoint_seconds: float = 30.0
+    """between two checkpoints of a training, at the end of a chunk; 0: after every chunk"""
+    time_limit: float | None = 3600.0
+    """s that a run, or the making of its data, may take before its processes are ended; None: no limit"""
+    memory_limit: float | None = 8.0
+    """GiB that the processes of a run may hold before they are ended; None: no limit"""
+
     def __post_init__(self):
         for name in self.systems:
             if name not in systems.names():
@@ -65,16 +75,22 @@ class Preset:
                 raise ValueError(f"{name}: give at least one")
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: each only once, not {' '.join(map(str, values))}")
-        for name in ("steps", "batch", "chunk"):
-            self._require(name, getattr(self, name) >= 1, "a whole number from 1")
-        self._require("segment", self.segment >= 2, "a whole number from 2, since a step map learns from pairs of frames")
-        self._require("warmup", self.warmup >= 0, "a whole number from 0")
-        self._require("seeds", min(self.seeds) >= 0, "whole numbers from 0")
-        self._require("data_seed", self.data_seed >= 0, "a whole number from 0")
+        for name, least, why in (
+            *((name, 1, "") for name in ("steps", "batch", "chunk")),
+            ("segment", 2, ", since a step map learns from pairs of frames"),
+            ("warmup", 0, ""),
+            ("data_seed", 0, ""),
+        ):
+            self._require(name, least <= getattr(self, name) <= LARGEST, f"a whole number from {least} to {LARGEST}{why}")
+        self._require("seeds", all(0 <= seed <= LARGEST for seed in self.seeds), f"whole numbers from 0 to {LARGEST}")
         for name in ("data_share", "horizon_share"):
             self._require(name, 0 < getattr(self, name) <= 1, "a share above 0, up to 1")
         rate = self.learning_rate
         self._require("learning_rate", rate is None or 0 < rate < float("inf"), "a positive number, or None")
+        self._require("checkpoint_seconds", 0 <= self.checkpoint_seconds < float("inf"), "seconds from 0")
+        for name, unit in (("time_limit", "seconds"), ("memory_limit", "GiB")):
+            limit = getattr(self, name)
+            self._require(name, limit is None or 0 < limit < float("inf"), f"{unit} above 0, or None")
 
     def _require(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
@@ -85,8 +101,8 @@ class Preset:
         return model.paper if self.hyperparameters == "paper" else model.settings
 
     def of_a_run(self) -> dict:
-        """The fields that a single run depends on: all but the lists that span the grid, and haste, which is part of the execution mode."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("systems", "models", "seeds", "haste")}
+        """The fields that the numbers of a single run depend on."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OF_THE_GRID}
 
 
 PRESETS = {
@@ -103,6 +119,8 @@ PRESETS = {
         constants="paper",
         hyperparameters="paper",
         sampling="states",
+        time_limit=None,
+        memory_limit=None,
     ),
 }
 

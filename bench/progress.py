@@ -7,9 +7,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench import results
 from bench.worker import Event, Job
 
-SYMBOLS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
+SYMBOLS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "diverged": ("↯", "yellow"), "failed": ("✗", "bold red")}
 
 
 def duration(seconds: float) -> str:
@@ -25,6 +26,10 @@ def _key(job: Job, seed: int | None) -> tuple[str, str, int | None]:
     """System, row and seed; a row of a tuning run is a model at a learning rate."""
     rate = f" at {job.cell.preset.learning_rate:g}" if job.kind == "tune" else ""
     return job.cell.system, job.cell.model + rate, seed
+
+
+def _title(key: tuple[str, str, int | None]) -> str:
+    return f"{key[0]} x {key[1]}{'' if key[2] is None else f' seed {key[2]}'}"
 
 
 class Progress:
@@ -70,20 +75,26 @@ class Progress:
         elif event.what == "done":
             entry = self.running.pop(key, {"since": time.monotonic()})
             seconds = time.monotonic() - entry["since"]
-            failed = event.status.startswith("failed")
-            self.state[key] = "failed" if failed else "done"
-            if not failed:
+            lost = event.status in results.LOST
+            self.state[key] = "failed" if lost else event.status if event.status == "diverged" else "done"
+            if not lost:
                 self.seconds.setdefault(key[:2], []).append(seconds)
-            if not self.live or failed:
-                self._line(key, event.status, entry.get("doing", ""), seconds)
+            if not self.live or self.state[key] != "done":
+                finished = sum(s not in ("waiting", "running") for s in self.state.values())
+                text = (
+                    f"{event.status}: {event.why}"
+                    if lost
+                    else f"diverged in training, {duration(seconds)}"
+                    if event.status == "diverged"
+                    else duration(seconds)
+                )
+                self._print(f"[{finished}/{len(self.state)}] {_title(key)}: {text}, {duration(self.left())} left")
+        elif event.what == "note":
+            about = job.cell.system if event.seed == -1 else _title(key)
+            self._print(f"{about}: {event.why}")
 
-    def _line(self, key, status: str, doing: str, seconds: float) -> None:
-        finished = sum(s in ("done", "failed") for s in self.state.values())
-        seed = "" if key[2] is None else f" seed {key[2]}"
-        text = status if status.startswith("failed") else f"{duration(seconds)}"
-        self.console.print(
-            f"[{finished}/{len(self.state)}] {key[0]} x {key[1]}{seed}: {text}, {duration(self.left())} left", highlight=False, markup=False
-        )
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left(self) -> float:
         """Estimate of the time left [s], from finished runs of the same cell, else of all cells."""
@@ -114,12 +125,12 @@ class Progress:
                         text.append(*SYMBOLS[state])
                 cells.append(text)
             table.add_row(model, *cells)
-        finished = sum(s in ("done", "failed") for s in self.state.values())
+        finished = sum(s not in ("waiting", "running") for s in self.state.values())
         left = f"about {duration(self.left())} left" if self.seconds else "time left not known yet"
         lines = [
             f"{finished} of {len(self.state)} done, {self.already_done} were done before, {duration(time.monotonic() - self.start)} so far, {left}"
         ]
         for (system, model, seed), entry in self.running.items():
-            lines.append(f"▶ {system} × {model}{'' if seed is None else f' seed {seed}'}: {entry['doing']}")
-        lines.append("✓ done  ▶ running  · waiting  ✗ failed: one sign a seed")
+            lines.append(f"▶ {_title((system, model, seed))}: {entry['doing']}")
+        lines.append("✓ done  ▶ running  · waiting  ↯ diverged  ✗ failed: one sign a seed")
         return Group(Text(self.title, style="bold"), table, *(Text(line) for line in lines))

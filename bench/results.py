@@ -1,50 +1,74 @@
-"""Results on disk: one `result.json` per run, the only source of truth. Tables and figures are derived from these files."""
+"""Results on disk: one `result.json` per run, the only source of truth. Tables and figures are derived from these files.
+
+A file that comes from elsewhere is checked before it is used: size, checksum, schema, and the type of all that is read from it.
+"""
 
 import hashlib
 import io
 import json
-import os
+import re
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-SCHEMA = 1
-RESULT, CURVES, PARAMETERS, GRID = "result.json", "curves.npz", "parameters", "grid.json"
-REQUIRED = ("schema", "run", "system", "model", "seed", "status", "configuration", "metrics", "speed", "provenance")
+from bench import migrations, sealed
+from bench.sealed import Damaged, write_atomically
+
+SCHEMA = 2
+RESULT, CURVES, PARAMETERS, CHECKPOINTS, GRID = "result.json", "curves.npz", "parameters", "checkpoints", "grid.json"
+LOST = ("failed", "timeout")  # without numbers; the next `bench run` tries them again
+RUN_NAME = re.compile(r"[a-z][a-z0-9_]*-[a-z][a-z0-9_]*(-s[0-9]+)?-[0-9a-f]{12}")  # so that no name leads out of a folder
+CURVES_LIMIT = 256 * 2**20  # bytes, unpacked
+
+
+class Curves(TypedDict):
+    """Where the curves of a run are, and their checksum."""
+
+    file: Literal["curves.npz"]
+    sha256: str
+
+
+class Result(TypedDict):
+    """What `result.json` holds. Metrics and speed are there by name; `inf`, `-inf` and `nan` are numbers too."""
+
+    schema: int
+    run: str
+    system: str
+    model: str
+    seed: int | None
+    status: Literal["finished", "diverged", "failed", "timeout"]
+    why: str  # of a run that is lost
+    diverged_at_step: int | None
+    configuration: dict[str, Any]
+    configuration_hash: NotRequired[str]
+    scales: NotRequired[dict[str, Any] | None]
+    metrics: dict[str, float]
+    speed: dict[str, float]
+    provenance: dict[str, Any]
+    parameters: NotRequired[str | None]  # digest of the trained ones
+    curves: NotRequired[Curves]
+    sha256: NotRequired[str]  # of all the rest
+
+
+class Grid(TypedDict):
+    """What `grid.json` holds."""
+
+    schema: int
+    name: str
+    preset: dict[str, Any]
+    runs: list[str]
+    sha256: NotRequired[str]
 
 
 class ResultsError(ValueError):
-    """Files that cannot be read as results of this version; the message names the file."""
+    """Files that cannot be read as results; the message names the file and says what to do."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under its final name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _plain(value):
-    """JSON has no infinity or NaN: they are written as strings."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return {np.inf: "inf", -np.inf: "-inf"}.get(value, "nan")
-    return value
-
-
-def _numbers(values: dict) -> dict:
-    return {name: float(value) if value in ("inf", "-inf", "nan") else value for name, value in values.items()}
+class DamagedResult(ResultsError):
+    """A result that is not what was written: `bench run` makes it again."""
 
 
 def tuples(fields: dict[str, Any]) -> dict[str, Any]:
@@ -54,20 +78,30 @@ def tuples(fields: dict[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict) -> None:
     """A dictionary as JSON, atomically."""
-    write_atomically(path, (json.dumps(_plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, (json.dumps(sealed.plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path) -> dict:
-    """A dictionary from a JSON file. Raises `ResultsError`, which names the file."""
+def write_sealed(path: Path, content: dict) -> None:
+    """The same with the schema and a checksum of all of it."""
+    write_json(path, sealed.stamped({"schema": SCHEMA, **content}))
+
+
+def read_sealed(path: Path, kind: str) -> dict:
+    """A result or a grid (`kind`), brought to this schema. Raises `ResultsError`; for what is damaged, `DamagedResult`."""
+    again = "`bench run` makes it again"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = sealed.read_json(path)
+        schema = content.get("schema")
+        if schema == SCHEMA:
+            sealed.check_stamp(path, content)
+            return content
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise ResultsError(f"{path} has schema {schema}, this version reads up to {SCHEMA}: update the code, or choose another folder")
+        return migrations.migrate(path, kind, content)
     except FileNotFoundError:
         raise ResultsError(f"there is no {path}: run `python -m bench run` first, or give another folder") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read ({error}): delete it, `bench run` makes it again") from error
-    if not isinstance(content, dict):
-        raise ResultsError(f"{path} is not a result: delete it, `bench run` makes it again")
-    return content
+    except Damaged as error:
+        raise DamagedResult(f"{error}: {again}") from error
 
 
 def write(folder: Path, result: dict, curves: dict[str, np.ndarray] | None = None) -> None:
@@ -77,28 +111,65 @@ def write(folder: Path, result: dict, curves: dict[str, np.ndarray] | None = Non
         np.savez_compressed(buffer, **curves)  # pyright: ignore[reportArgumentType]
         write_atomically(folder / CURVES, buffer.getvalue())
         result = {**result, "curves": {"file": CURVES, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}}
-    write_json(folder / RESULT, {"schema": SCHEMA, **result})
+    write_sealed(folder / RESULT, {"why": "", "diverged_at_step": None, **result})
 
 
 def read(folder: Path) -> dict:
-    """The result in a run's folder. Raises `ResultsError` if it is damaged or of another schema."""
+    """The result in a run's folder. Raises `ResultsError`; for what is damaged, `DamagedResult`."""
     path = folder / RESULT
-    result = read_json(path)
-    if result.get("schema") != SCHEMA:
-        raise ResultsError(
-            f"{path} has schema {result.get('schema')!r}, this version reads {SCHEMA}: give another folder with --output, or move it away"
-        )
-    missing = [name for name in REQUIRED if name not in result]
-    if missing:
-        raise ResultsError(f"{path} lacks {', '.join(missing)}: delete it, `bench run` makes it again")
-    return result | {"metrics": _numbers(result["metrics"]), "speed": _numbers(result["speed"])}
+    result = read_sealed(path, "result")
+    for part in ("metrics", "speed"):
+        if isinstance(result.get(part), dict):
+            result[part] = sealed.numbers(result[part])
+    check_schema(path, result, Result)
+    try:
+        if not {"training_code", "evaluation_code"} <= result["provenance"].keys():
+            raise KeyError("provenance.training_code")
+        if result["status"] not in LOST:
+            _ = result["curves"], result["configuration"]["recording"]["starts"] + 0
+            _ = [result["provenance"][name] for name in ("commit", "dirty", "device", "platform")]
+            _ = [result["provenance"]["versions"][name] for name in ("jax", "python")]
+    except (KeyError, TypeError) as error:
+        raise DamagedResult(f"{path} lacks {error}: `bench run` makes it again") from error
+    if result["status"] not in LOST:
+        _curves_of(folder, result)
+    return result
+
+
+def check_schema(path: Path, content: dict, schema: type) -> None:
+    """Raises `DamagedResult` unless what was read from a file has the types that it should, and names of runs that can't lead anywhere else."""
+    try:
+        check_type(content, schema, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError as error:
+        raise DamagedResult(f"{path} is not as it should be ({error}): `bench run` makes it again") from error
+    for run in content.get("runs", [content.get("run")]):
+        if not RUN_NAME.fullmatch(run):
+            raise DamagedResult(f"{path} names a run {run[:80]!r}, which no run is called: `bench run` makes it again")
+
+
+def set_aside(path: Path) -> Path:
+    """Moves a damaged file out of the way, and nothing else; returns where it is now."""
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    return aside
+
+
+def _curves_of(folder: Path, result: dict) -> bytes:
+    path = folder / CURVES
+    content = path.read_bytes() if path.is_file() and path.stat().st_size <= CURVES_LIMIT else b""
+    if hashlib.sha256(content).hexdigest() != result["curves"]["sha256"]:
+        raise DamagedResult(f"{path} is damaged or missing: `bench run` makes it again")
+    return content
 
 
 def curves(folder: Path, result: dict) -> dict[str, np.ndarray]:
-    """The curves that a result names. Raises `ResultsError` if they are not the ones that it was written with."""
-    path = folder / result["curves"]["file"]
-    content = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(content).hexdigest() != result["curves"]["sha256"]:
-        raise ResultsError(f"{path} is damaged or missing: delete its folder, `bench run` makes it again")
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The curves that a result names. Raises `DamagedResult` if they are not the ones that it was written with, or too large."""
+    content = io.BytesIO(_curves_of(folder, result))
+    try:
+        with zipfile.ZipFile(content) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > CURVES_LIMIT:
+                raise ValueError(f"it unpacks to more than {CURVES_LIMIT >> 20} MiB")
+        with np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DamagedResult(f"{folder / CURVES} holds no curves ({error}): `bench run` makes it again") from error

@@ -3,69 +3,84 @@
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bench import data, grid, pool, results, tables
+from bench import grid, identity, locks, pool, results, tables
 from bench.grid import Cell
 from bench.presets import Preset
 from bench.progress import Progress, duration
 from bench.worker import Event, Job
 
-
-class Busy(RuntimeError):
-    """Somebody else works in the same folder."""
+REFERENCE = identity.ROOT / "results" / "reference"  # committed; written by `make reference` alone
 
 
 class Unwritable(ValueError):
-    """A results folder that cannot be written."""
+    """A results folder that cannot be written, or must not be."""
 
 
-def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console) -> int:
+def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
     """Runs what is missing or stale, then writes the tables. 0 if all runs are there afterwards, 1 if some failed.
 
-    Everything that can be wrong with the request is found before any training: `ResultsError`, `DataError`, `Unwritable`, `Busy`.
+    Everything that can be wrong with the request is found before any training: `ResultsError` for what a newer version wrote, `Unwritable`, `Busy`.
+    A damaged result is said aloud, set aside and made again. A run that diverged is there: it is a result.
     """
+    require_not_reference(output, reference)
     cells = grid.cells(preset)
     for folder in (output, cache):
         _require_writable(folder)
-    states = {(cell, seed): grid.state(output, cell, seed) for cell in cells for seed in cell.seeds}
-    for system in preset.systems:
-        data.check(system, cells_of(cells, system)[0].get_system(), preset, cache)
+    with locks.held(output):
+        if (output / results.GRID).exists():
+            _refuse_newer(output)
+        states = {(cell, seed): _state(output, cell, seed, console) for cell in cells for seed in cell.seeds}
+        grid.write_manifest(output, name, preset)
+        failed = _work(name, states, output, cache, workers, console)
+        holes = tables.write(output)
+        tables.show(output, console)
+        return 1 if failed or holes else 0
+
+
+def _refuse_newer(output: Path) -> None:
+    """Raises `ResultsError` for a grid of a newer version, which must not be overwritten; one that is damaged may be."""
     try:
-        with FileLock(output / ".lock", timeout=0):
-            grid.write_manifest(output, name, preset)
-            failed = _work(name, states, output, cache, workers, console)
-            tables.write(output)
-            tables.show(output, console)
-            return 1 if failed else 0
-    except Timeout:
-        raise Busy(f"another run is working in {output}: wait for it, or give another folder with --output") from None
+        grid.read_manifest(output)
+    except results.DamagedResult:
+        results.set_aside(output / results.GRID)
 
 
-def cells_of(cells: list[Cell], system: str) -> list[Cell]:
-    """The cells of one system."""
-    return [cell for cell in cells if cell.system == system]
+def _state(output: Path, cell: Cell, seed: int | None, console: Console) -> str:
+    """As `grid.state`; a damaged result is set aside."""
+    try:
+        return grid.state(output, cell, seed)
+    except results.DamagedResult as error:
+        aside = results.set_aside(grid.folder(output, cell.run_id(seed)) / results.RESULT)
+        console.print(f"{error} (kept as {aside.name})", highlight=False, markup=False, soft_wrap=True)
+        return grid.state(output, cell, seed)
+
+
+def require_not_reference(output: Path, allowed: bool) -> None:
+    """Raises `Unwritable` if a folder lies among the committed results and it isn't those that are meant."""
+    if not allowed and output.resolve().is_relative_to(REFERENCE.resolve()):
+        raise Unwritable(f"{output} holds committed reference results: give another folder with --output, or accept new ones with make reference")
 
 
 def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
-    """Trains, then measures. Returns what failed, by run."""
+    """Trains, then measures. Returns why, by run, of those that are lost."""
     failed: dict[tuple, str] = {}
 
-    def jobs(kind, state: str) -> list[Job]:
+    def jobs(kind, wanted: tuple[str, ...]) -> list[Job]:
         by_cell: dict[Cell, list] = {}
         for (cell, seed), s in states.items():
-            if s == state:
+            if s in wanted:
                 by_cell.setdefault(cell, []).append(seed)
         return [Job(kind, cell, tuple(seeds), output, cache) for cell, seeds in by_cell.items()]
 
     # the rows that take longest stand last in a preset; starting with them leaves no worker alone with a long one at the end
-    todo = sorted(jobs("train", "missing") + jobs("evaluate", "evaluate"), key=lambda job: -_rank(job.cell))
+    todo = sorted(jobs("run", ("missing", "evaluate")), key=lambda job: -_rank(job.cell))
     _follow(f"leastaction {name}: training and evaluation", todo, workers, output, console, failed, _count(states, ("done", "measure")))
     for (cell, seed), state in states.items():
         if state in ("missing", "evaluate") and (cell, seed) not in failed:
             states[cell, seed] = grid.state(output, cell, seed)
-    todo = jobs("measure", "measure")
+    todo = jobs("measure", ("measure",))
     _follow(f"leastaction {name}: measuring speed, one cell at a time", todo, 1, output, console, failed, 0)
     return failed
 
@@ -89,20 +104,21 @@ def _follow(title: str, jobs: list[Job], workers: int, output: Path, console: Co
             progress.tell(job, event)
             if event.what == "finished":
                 compiling += event.value
-            if event.status.startswith("failed"):
-                failed[job.cell, event.seed] = event.status
-                if job.kind != "measure":
-                    _record_failure(output, job.cell, event.seed, event.status)
+            if event.what == "done" and event.status in results.LOST:
+                failed[job.cell, event.seed] = event.why
+                if job.kind == "run":
+                    _record_loss(output, job.cell, event)
 
         pool.run(jobs, workers, output / "logs", tell)
     console.print(f"compiling, or loading what was compiled before: {duration(compiling)} of all processes together", highlight=False)
 
 
-def _record_failure(output: Path, cell: Cell, seed: int | None, why: str) -> None:
+def _record_loss(output: Path, cell: Cell, event: Event) -> None:
     """A run that cannot be done is a result too: the table shows the hole, and the next `bench run` tries it again."""
-    result = {"run": cell.run_id(seed), "system": cell.system, "model": cell.model, "seed": seed, "status": "failed", "why": why}
+    run = cell.run_id(event.seed)
+    result = {"run": run, "system": cell.system, "model": cell.model, "seed": event.seed, "status": event.status, "why": event.why}
     code = {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code}
-    results.write(grid.folder(output, cell.run_id(seed)), result | {"configuration": {}, "metrics": {}, "speed": {}, "provenance": code})
+    results.write(grid.folder(output, run), result | {"configuration": {}, "metrics": {}, "speed": {}, "provenance": code})
 
 
 def _require_writable(folder: Path) -> None:

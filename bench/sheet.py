@@ -1,5 +1,7 @@
 """What the tables of a results folder show: medians over seeds, their ranges, holes, and which row is the best."""
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -129,52 +131,67 @@ class Sheet:
     """All that the tables of one results folder show."""
 
     def __init__(self, output: Path):
-        self.manifest, self.rows, self.missing = grid.read_grid(output)
+        self.manifest, self.rows, self.absent = grid.read_grid(output)
         _refuse_mixed_code(self.rows)
 
     def systems(self) -> list[str]:
         """Systems, in the order of the preset."""
-        return list(dict.fromkeys(r["system"] for r in self.rows))
+        return list(dict.fromkeys(run.partition("-")[0] for run in self.manifest["runs"]))
 
     def models(self, system: str) -> list[str]:
-        """Models, then floors."""
-        names = list(dict.fromkeys(r["model"] for r in self.rows if r["system"] == system))
+        """Models, then floors: all that the grid asks for."""
+        names = list(dict.fromkeys(run.split("-")[1] for run in self.manifest["runs"] if run.startswith(f"{system}-")))
         return sorted(names, key=lambda name: name in FLOORS)
 
     def runs(self, system: str, model: str) -> list[dict]:
-        """Runs of a cell that have numbers."""
-        return [r for r in self.rows if (r["system"], r["model"]) == (system, model) and r["status"] != "failed"]
+        """Runs of a cell that have numbers; what diverged in training is a hole like what is lost."""
+        return [r for r in self.rows if (r["system"], r["model"]) == (system, model) and r["status"] == "finished"]
+
+    def holes(self) -> list[tuple[str, str, str]]:
+        """(run, status, why) of every run of the grid that has no numbers, in the grid's order."""
+        known = {r["run"]: r for r in self.rows}
+        holes = []
+        for run in self.manifest["runs"]:
+            if run in self.absent:
+                status, _, why = self.absent[run].partition(": ")
+                holes.append((run, status, why))
+            elif known[run]["status"] != "finished":
+                at = f"training diverged at step {known[run]['diverged_at_step']}"
+                holes.append((run, known[run]["status"], at if known[run]["status"] == "diverged" else known[run]["why"]))
+        return holes
 
     def columns(self, system: str, wanted: tuple[str, ...]) -> list[str]:
         """The metrics that some row of the system has."""
-        here = [r["metrics"] | r["speed"] for r in self.rows if r["system"] == system]
+        here = [r["metrics"] | r["speed"] for r in self.rows if r["system"] == system and r["status"] == "finished"]
         return [name for name in wanted if any(name in row for row in here)]
 
     def body(self, system: str, columns: list[str], floors: bool = True) -> list[tuple[str, list[Cell], list[bool]]]:
         """(row title, cells, which of them are the best of their column) for each row."""
         names = [name for name in self.models(system) if floors or name not in FLOORS]
         cells = {name: [Cell(self.runs(system, name), c) for c in columns] for name in names}
+        whole = [name for name in names if name not in FLOORS and not self._hole(system, name)]  # survivors are not compared
         best = []
         for i, column in enumerate(columns):
-            values = [cells[name][i].median for name in names if name not in FLOORS]
+            values = [cells[name][i].median for name in whole]
             finite = [v for v in values if v is not None and np.isfinite(v)]
             choose = max if column in HIGHER_IS_BETTER else min
             best.append(choose(finite) if finite and column in COMPARED else None)
         rows = []
         for name in names:
             title = FLOORS[name].title if name in FLOORS else name
-            marks = [name not in FLOORS and b is not None and cell.median == b for cell, b in zip(cells[name], best, strict=True)]
+            marks = [name in whole and b is not None and cell.median == b for cell, b in zip(cells[name], best, strict=True)]
             rows.append((title + self._hole(system, name), cells[name], marks))
         return rows
 
     def _hole(self, system: str, model: str) -> str:
-        """What a row's title says when a run is missing, failed or diverged in training."""
+        """What a row's title says when not all of its runs have numbers: how many have, and what became of the others."""
         wanted = 1 if model in FLOORS else len(self.manifest["preset"]["seeds"])
-        runs = self.runs(system, model)
-        lost = [r for r in runs if r["status"] == "diverged"]
-        parts = [f"{len(runs)} of {wanted} runs"] if len(runs) < wanted else []
-        parts += [f"{len(lost)} training diverged at step {lost[0]['diverged_at_step']}"] if lost else []
-        return f" ({', '.join(parts)})" if parts else ""
+        there = len(self.runs(system, model))
+        if there >= wanted:
+            return ""
+        name = re.compile(rf"{system}-{model}(-s\d+)?-[0-9a-f]+")
+        lost = Counter(status for run, status, _ in self.holes() if name.fullmatch(run))
+        return f" ({there} of {wanted} runs; {', '.join(f'{count} {status}' for status, count in lost.items())})"
 
     def foreign(self) -> list[str]:
         """Cells whose numbers come from other code than the checkout's."""

@@ -13,7 +13,7 @@ import optax
 
 import models
 import systems
-from bench import as_published, cases, data, measure
+from bench import as_published, cached, cases, measure
 from bench.evaluate import PIECE, Evaluator
 from bench.floors import FLOORS
 from bench.flops import flops
@@ -121,7 +121,7 @@ def rings() -> Iterator[tuple]:
 def long_rollout(cache: Path) -> Iterator[tuple]:
     """All evaluation starts of the double pendulum over 100 s, a Lagrangian network of width 128 (its weights don't matter)."""
     preset, pendulum = PRESETS["laptop"], systems.get("double_pendulum")
-    dataset = data.load("double_pendulum", pendulum, preset, cache)
+    dataset = cached.load("double_pendulum", pendulum, preset, cache)
     trainer, evaluator = Trainer(cases.with_width(models.get("lnn"), 128), pendulum, dataset, preset), Evaluator(pendulum, dataset)
     learner: Any = trainer.start(0)[0]
     start, c, frames = dataset.evaluation.x[:, 0], dataset.evaluation.c, dataset.evaluation.x.shape[1] - 1
@@ -135,7 +135,7 @@ def time_to_error(cache: Path, target: float = 0.004, budgets: tuple[int, ...] =
     """Seconds of training, without compilation, of the shortest of some schedules at whose end the median over three seeds of the LNN's energy
     error at 100 s is below a target."""
     pendulum = systems.get("double_pendulum")
-    dataset = data.load("double_pendulum", pendulum, PRESETS["laptop"], cache)
+    dataset = cached.load("double_pendulum", pendulum, PRESETS["laptop"], cache)
     evaluator = Evaluator(pendulum, dataset)
     for steps in budgets:
         trainer = Trainer(models.get("lnn"), pendulum, dataset, replace(PRESETS["laptop"], steps=steps))
@@ -143,7 +143,7 @@ def time_to_error(cache: Path, target: float = 0.004, budgets: tuple[int, ...] =
         seconds, errors = [], []
         for seed in PRESETS["laptop"].seeds:
             start = time.perf_counter()
-            *_, (_, model, _) = trainer.chunks((seed,))
+            *_, (_, model, _, _) = trainer.chunks((seed,))
             seconds.append(time.perf_counter() - start)
             errors.append(evaluator(model)[0]["energy_error_last_mean"])
         if np.median(errors) <= target:

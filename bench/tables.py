@@ -73,29 +73,45 @@ def notes(sheet: Sheet) -> list[str]:
     ]
     shown = {r["model"] for r in sheet.rows}
     out += [f"`{name}`: {models.get(name).note()}" for name in models.names() if name in shown and models.get(name).note()]
-    failed = [r for r in sheet.rows if r["status"] == "failed"]
-    out += [f"`{r['run']}` {r['why']}." for r in failed]
-    if sheet.missing:
-        out.append(f"Not there: {', '.join(sheet.missing)}.")
+    if holes := sheet.holes():
+        total = len(sheet.manifest["runs"])
+        lost = "; ".join(f"`{run}` {status}{f' ({why})' if why else ''}" for run, status, why in holes)
+        out.append(f"{total - len(holes)} of {total} runs have numbers; the others are part of no median: {lost}.")
     if foreign := sheet.foreign():
         out.append(f"Made by other code than this checkout's: {', '.join(foreign)}.")
-    finished = [r["provenance"] for r in sheet.rows if "commit" in r["provenance"]]
+    finished = [r["provenance"] for r in sheet.rows if r["status"] not in results.LOST]
     commits = sorted({f"{(p['commit'] or 'none')[:10]}{' with changes' * bool(p['dirty'])}" for p in finished})
     devices = sorted({f"{p['device']}, {p['platform']}, jax {p['versions']['jax']}, Python {p['versions']['python']}" for p in finished})
     out.append(f"Commit {', '.join(commits)}; {'; '.join(devices)}.")
     return out
 
 
-def write(output: Path) -> None:
-    """Derives results.csv, speed.csv, table.md and the figure of a results folder."""
+def runs(sheet: Sheet) -> pd.DataFrame:
+    """One line per run of the grid, whatever became of it."""
+    known = {r["run"]: r for r in sheet.rows}
+    why = {run: (status, reason) for run, status, reason in sheet.holes()}
+    lines = []
+    for run in sheet.manifest["runs"]:
+        system, model, *rest = run.split("-")
+        provenance = known[run]["provenance"] if run in known else {}
+        resumed = " ".join(map(str, provenance.get("resumed_at", [])))
+        seed = rest[0].removeprefix("s") if len(rest) > 1 else ""
+        lines.append((run, system, model, seed, *why.get(run, ("finished", "")), provenance.get("attempt", ""), resumed))
+    return pd.DataFrame(lines, columns=["run", "system", "model", "seed", "status", "why", "attempt", "resumed_at"])
+
+
+def write(output: Path) -> int:
+    """Derives runs.csv, results.csv, speed.csv, table.md and the figure of a results folder. Returns how many runs are missing, damaged or lost."""
     sheet = Sheet(output)
     from bench import figures  # plotting is slow to import
 
-    finished = [r for r in sheet.rows if r["status"] != "failed"]
-    for name, frame in {"results.csv": tidy(finished, METRICS, "metrics"), "speed.csv": tidy(finished, SPEEDS, "speed")}.items():
+    finished = [r for r in sheet.rows if r["status"] == "finished"]
+    frames = {"runs.csv": runs(sheet), "results.csv": tidy(finished, METRICS, "metrics"), "speed.csv": tidy(finished, SPEEDS, "speed")}
+    for name, frame in frames.items():
         results.write_atomically(output / name, frame.to_csv(index=False, lineterminator="\n").encode())
     results.write_atomically(output / "table.md", markdown(sheet).encode())
     figures.energy_against_time(sheet, output)
+    return sum(status != "diverged" for _, status, _ in sheet.holes())
 
 
 def insert(output: Path, document: Path) -> None:
@@ -127,11 +143,8 @@ def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> Non
                 texts = [f"{text}\n[dim]{cell.range()}[/]" if cell.range() else text for text, cell in zip(texts, cells, strict=True)]
             table.add_row(title.replace("*", "").replace(", same integrator", "").replace(", start off by 1e-4", " + 1e-4"), *texts)
         console.print(table)
-    for run in sheet.missing:
-        console.print(f"missing: {run}", style="yellow")
-    for r in sheet.rows:
-        if r["status"] == "failed":
-            console.print(f"{r['run']} {r['why']}", style="red", markup=False)
+    for run, status, why in sheet.holes():
+        console.print(f"{run}: {status}{f' ({why})' if why else ''}", style="yellow" if status in ("missing", "diverged") else "red", markup=False)
     console.print(
         f"Medians over seeds{', their range below' * (console.width >= WIDE)}. accel.: error of the acceleration. H: error of the true energy, at "
         "the last frame and over all; own H: drift of the learnt energy. – (k): no mean exists, since k rollouts of all seeds diverged.",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -30,11 +29,7 @@ class NothingToCompare(GateError):
 
 def machine() -> str:
     """What times depend on: processor and number of cores."""
-    model = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else model
-    return f"{model}, {os.cpu_count()} cores"
+    return f"{identity.processor()}, {os.cpu_count()} cores"
 
 
 class Side:

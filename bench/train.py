@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,31 @@ class Trained:
         """Losses, and the number of trained parameters."""
         sizes = [leaf.size for leaf in jax.tree.leaves(self.model)]
         return {"train_loss": float(self.history["train_loss"][-1]), "validation_loss": self.validation_loss, "parameters": sum(sizes)}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that the training of one seed goes on from, between two chunks."""
+
+    step: int  # steps done
+    model: Model
+    state: Any  # of the optimiser
+    key: jax.Array  # of the batches
+    history: dict[str, np.ndarray]  # as in `Trained`
+    diverged_at: int | None = None
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """Keeps trainings that may be interrupted; bits don't depend on whether there is one."""
+
+    def resume(self, starts: list[Snapshot]) -> list[Snapshot]:
+        """Where to go on: what was kept, or the starts."""
+        ...
+
+    def after_chunk(self, snapshots: Callable[[], list[Snapshot]]) -> None:
+        """Is called between chunks, and may keep the snapshots."""
+        ...
 
 
 def scales(split: Split, system: System, model: type[Model], normalise: bool = True) -> Scales:
@@ -139,30 +164,39 @@ class Trainer:
         model = initial(self.model, self.system.spec, self.values, self.scales, seed)
         return model, self.optimizer.init(cast(Any, model)), jax.random.fold_in(jax.random.key(seed), 1)
 
-    def chunks(self, seeds: Sequence[int]) -> Iterator[tuple[int, Any, np.ndarray]]:
-        """(steps done, models, losses [seed, step of the chunk]) after each chunk of a training of these seeds, several of them in one program.
+    def chunks(self, seeds: Sequence[int], snapshots: Sequence[Snapshot] = ()) -> Iterator[tuple[int, Any, Any, np.ndarray]]:
+        """(steps done, models, optimiser states, losses [seed, step of the chunk]) after each chunk of a training of these seeds, from their starts
+        or from snapshots on; several seeds in one program.
 
-        Models that are not the last ones are gone with the next chunk, which uses their memory.
+        Models and states that are not the last ones are gone with the next chunk, which uses their memory.
         """
-        starts = [self.start(seed) for seed in seeds]
+        first = snapshots[0].step if snapshots else 0
+        starts = [(s.model, s.state, s.key) for s in snapshots] or [self.start(seed) for seed in seeds]
         if len(seeds) == 1:
             chunk, (models, states, keys) = self.chunk, starts[0]
         else:
             chunk, (models, states, keys) = self.chunk_together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-        for step in range(0, self.preset.steps, self.preset.chunk):
+        for step in range(first, self.preset.steps, self.preset.chunk):
             length = min(self.preset.chunk, self.preset.steps - step)
             models, states, losses = chunk(models, states, keys, jnp.array(step), self.training, length=length)
-            yield step + length, models, np.asarray(losses).reshape(len(seeds), length)
+            yield step + length, models, states, np.asarray(losses).reshape(len(seeds), length)
 
-    def __call__(self, seeds: Sequence[int], report: Callable[[int, int, float], None] = lambda seed, step, loss: None) -> list[Trained]:
+    def __call__(
+        self, seeds: Sequence[int], report: Callable[[int, int, float], None] = lambda seed, step, loss: None, keeper: Keeper | None = None
+    ) -> list[Trained]:
         """Trains the models of these seeds, several of them in one program.
 
-        `report(seed, step, loss)` is called after each chunk. A seed whose loss is not finite has diverged; when all have, training ends.
+        `report(seed, step, loss)` is called after each chunk. A seed whose loss is not finite has diverged, and one whose weights are not finite
+        in the end; when all have, training ends. With a `keeper` the training goes on from what was kept.
         """
-        rows: list[list[dict]] = [[] for _ in seeds]
-        diverged: list[int | None] = [None for _ in seeds]
-        trained: list[Model] = []
-        for done, models, losses in self.chunks(seeds):
+        snapshots = [Snapshot(0, *self.start(seed), history={}) for seed in seeds]
+        if keeper is not None:
+            snapshots = keeper.resume(snapshots)
+        keys = [snapshot.key for snapshot in snapshots]
+        rows: list[list[dict]] = [_rows(snapshot.history) for snapshot in snapshots]
+        diverged: list[int | None] = [snapshot.diverged_at for snapshot in snapshots]
+        trained: list[Model] = [snapshot.model for snapshot in snapshots]
+        for done, models, states, losses in self.chunks(seeds, snapshots):
             trained = separate(models, len(seeds))
             for i, (seed, model) in enumerate(zip(seeds, trained, strict=True)):
                 if diverged[i] is not None:
@@ -170,6 +204,8 @@ class Trainer:
                 finite = np.isfinite(losses[i])
                 if not finite.all():
                     diverged[i] = done - len(finite) + int(np.argmin(finite))
+                elif done == self.preset.steps and not is_finite(model):
+                    diverged[i] = done
                 row = {"step": done, "train_loss": losses[i].mean()}
                 if hasattr(model, "mass_matrix"):
                     row["smallest_mass_eigenvalue"] = float(self.watch(model, self.watched.x[:, 0], self.watched.c))
@@ -177,14 +213,39 @@ class Trainer:
                 report(seed, done, float(losses[i][-1]))
             if None not in diverged:
                 break
-        histories = [{name: np.array([row[name] for row in history]) for name in history[0]} for history in rows]
+            if keeper is not None and done < self.preset.steps:
+
+                def now(done=done, trained=trained, states=states) -> list[Snapshot]:
+                    parts = zip(trained, separate(states, len(seeds)), keys, map(_history, rows), diverged, strict=True)
+                    return [Snapshot(done, *of_seed) for of_seed in parts]
+
+                keeper.after_chunk(now)
         validation = [float(self.validation_loss(model, self.validation)) for model in trained]
-        return [Trained(*of_seed) for of_seed in zip(trained, histories, validation, diverged, strict=True)]
+        return [Trained(*of_seed) for of_seed in zip(trained, map(_history, rows), validation, diverged, strict=True)]
 
 
-def separate(models: Model, count: int) -> list[Model]:
-    """The single models of `count` stacked ones; of one, itself."""
-    return [models] if count == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], models) for i in range(count)]
+def _history(rows: list[dict]) -> dict[str, np.ndarray]:
+    """Columns of a history, from its rows."""
+    return {name: column(name, [row[name] for row in rows]) for name in rows[0]}
+
+
+def column(name: str, values: list) -> np.ndarray:
+    """A column of a history: steps are counted, all else is single precision."""
+    return np.array(values, np.int64 if name == "step" else np.float32)
+
+
+def _rows(history: dict[str, np.ndarray]) -> list[dict]:
+    return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
+
+
+def is_finite(model: Model) -> bool:
+    """Whether all weights are."""
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(model))
+
+
+def separate(stacked: Any, count: int) -> list[Any]:
+    """The single models, or optimiser states, of `count` stacked ones; of one, itself."""
+    return [stacked] if count == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]
 
 
 def _first_states(batch: Batch, states: int, lattice: bool) -> Batch:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from bench import grid, pool, results
+from bench import grid, locks, pool, results
 from bench.presets import Preset
 from bench.progress import Progress
 from bench.worker import Event, Job
@@ -38,10 +38,11 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
             progress.tell(job, event)
             if event.what == "value":
                 values[job.cell.model, job.cell.preset.learning_rate, job.cell.system] = event.value
-            elif event.status.startswith("failed"):
-                failed.append(f"{job.cell.system} x {job.cell.model} at {job.cell.preset.learning_rate}: {event.status}")
+            elif event.what == "done" and event.status in results.LOST:
+                failed.append(f"{job.cell.system} x {job.cell.model} at {job.cell.preset.learning_rate}: {event.status}: {event.why}")
 
-        pool.run(jobs, workers, output / "logs", tell)
+        with locks.held(output):
+            pool.run(jobs, workers, output / "logs", tell)
     write(output / "tuning.csv", preset, values)
     for line in failed:
         console.print(line, style="red", markup=False)

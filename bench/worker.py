@@ -2,19 +2,27 @@
 
 import importlib
 import os
-import platform
+import shutil
+import signal
 import sys
-import time
+import threading
 import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from bench import locks, provenance, sealed
 
 if TYPE_CHECKING:  # imported in the worker itself: JAX must not start before its threads are set
     from bench.grid import Cell
 
-Kind = Literal["train", "evaluate", "measure", "tune"]
+Kind = Literal["run", "measure", "tune"]  # run: what is missing of training and evaluation
+NO_SPACE = "no space left"  # status of a job that ended since the disk is full
+PATIENCE = 10.0  # s, for which a run's folder may be locked by a process that is about to end
+ENDING = threading.Event()  # this process was asked to end
 
 
 @dataclass(frozen=True)
@@ -26,17 +34,19 @@ class Job:
     seeds: tuple[int | None, ...]
     output: Path
     cache: Path
+    attempt: int = 1  # of the first of the seeds
 
 
 @dataclass(frozen=True)
 class Event:
     """What a worker tells the grid about one run; `seed` is -1 where it speaks of the whole job."""
 
-    what: Literal["started", "step", "evaluating", "done", "value", "finished"]
+    what: Literal["started", "step", "evaluating", "done", "value", "note", "finished"]
     seed: int | None = None
     step: int = 0
     value: float = 0.0  # loss of a step, criterion of a tuning trial, seconds spent compiling in a finished job
-    status: str = ""
+    status: str = ""  # of a run that is done, one of those of a result; of a finished job what went wrong
+    why: str = ""  # of a run that is lost; the text of a note
 
 
 def environment(cache: Path, haste: bool) -> dict[str, str]:
@@ -51,27 +61,49 @@ def environment(cache: Path, haste: bool) -> dict[str, str]:
     return {**threads, **compiled, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
-def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
-    """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
+def _begin(log: Path, cache: Path, haste: bool) -> None:
+    """Makes this process a worker: its environment, its log, and an end of its own with all its children should the grid die."""
     os.environ.update(environment(cache, haste))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grid, which then ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: ENDING.set())
+    if hasattr(os, "setsid"):
+        os.setsid()  # a process group of its own
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-        from bench.measure import Compiler  # JAX starts here
 
-        compiler, before = Compiler(), 0.0
-        try:
-            while (job := connection.recv()) is not None:
-                try:
-                    perform(job, connection.send)
-                except Exception:
-                    traceback.print_exc()
-                    connection.send(Event("finished", -1, status=traceback.format_exc(limit=-1).strip().splitlines()[-1]))
-                else:
-                    connection.send(Event("finished", -1, value=compiler.seconds - before))
-                before = compiler.seconds
-        except (EOFError, BrokenPipeError, KeyboardInterrupt):
-            pass  # the grid has ended: nobody waits for more
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        wait([parent.sentinel])
+        if hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+
+def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
+    """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
+    _begin(log, cache, haste)
+    from bench.checkpoints import Interrupted  # JAX starts here
+    from bench.measure import Compiler
+
+    compiler, before = Compiler(), 0.0
+    try:
+        while (job := connection.recv()) is not None:
+            try:
+                perform(job, connection.send)
+            except Interrupted:
+                return
+            except Exception as error:
+                traceback.print_exc()
+                what = NO_SPACE if sealed.is_full(error) else traceback.format_exc(limit=-1).strip().splitlines()[-1]
+                connection.send(Event("finished", -1, status=what))
+            else:
+                connection.send(Event("finished", -1, value=compiler.seconds - before))
+            before = compiler.seconds
+    except (EOFError, OSError):
+        pass  # the grid has ended: nobody waits for more
 
 
 def alone(connection: Connection, log: Path, cache: Path, module: str, name: str) -> None:
@@ -79,63 +111,81 @@ def alone(connection: Connection, log: Path, cache: Path, module: str, name: str
 
     In this environment, in a process of its own.
     """
-    os.environ.update(environment(cache, haste=False))
-    with log.open("a", buffering=1) as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
-        try:
-            for item in getattr(importlib.import_module(module), name)(*connection.recv()):
-                connection.send(item)
-        except Exception as error:
-            traceback.print_exc()
-            connection.send(("failed", f"{type(error).__name__}: {error}"))
-        else:
-            connection.send(("finished", ""))
+    _begin(log, cache, haste=False)
+    try:
+        for item in getattr(importlib.import_module(module), name)(*connection.recv()):
+            connection.send(item)
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(("failed", f"{type(error).__name__}: {error}"))
+    else:
+        connection.send(("finished", ""))
 
 
 def perform(job: Job, send) -> None:
     """Does one job, run by run. Each run's result is on disk before `done` is sent."""
     import jax
 
-    from bench import data, measure, train
+    from bench import cached, measure, train
     from bench.evaluate import Evaluator
     from bench.floors import FLOORS
 
     cell = job.cell
     system = cell.get_system()
-    dataset = data.load(cell.system, system, cell.preset, job.cache)
+    dataset = cached.load(cell.system, system, cell.preset, job.cache, lambda line: send(Event("note", -1, why=line)))
+    evaluate = Evaluator(system, dataset)
     if cell.is_floor:
         send(Event("started", None))
-        result = Evaluator(system, dataset)(FLOORS[cell.model](system, dataset))
-        _write(job, None, "finished", *result)
+        with locks.held(_folder(job, None), PATIENCE):
+            _write(job, None, "finished", *evaluate(FLOORS[cell.model](system, dataset)), provenance.clock())
         send(Event("done", None, status="finished"))
         return
     trainer = train.Trainer(cell.get_model(), system, dataset, cell.preset)
-    evaluate = Evaluator(system, dataset)
     of_job = tuple(seed for seed in job.seeds if seed is not None)
-    if job.kind in ("train", "tune"):
-        for seeds in cell.programs(of_job):
-            for seed in seeds:
-                send(Event("started", seed))
-            models = trainer(seeds, lambda seed, step, loss: send(Event("step", seed, step, loss)))
-            for seed, trained in zip(seeds, models, strict=True):
-                if job.kind == "train":
-                    send(Event("evaluating", seed))
-                    _finish(job, seed, trainer, trained, evaluate)
-                    if cell.preset.haste and seed == cell.preset.seeds[0]:  # beside other workers, with what is compiled already
-                        _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
-                else:
-                    send(Event("value", seed, value=evaluate.one_frame_error(trained.model, dataset.validation)))
-                send(Event("done", seed, status="finished"))
-    else:
+    if job.kind == "measure":
         for seed in of_job:
             send(Event("started", seed))
-            if job.kind == "evaluate":
-                _evaluate_again(job, seed, trainer, evaluate)
-            else:
-                _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
+            _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
             send(Event("done", seed, status="finished"))
+    elif job.kind == "tune":
+        for seed in of_job:
+            send(Event("started", seed))
+            (trained,) = trainer((seed,), lambda seed, step, loss: send(Event("step", seed, step, loss)))
+            send(Event("value", seed, value=evaluate.one_frame_error(trained.model, dataset.validation)))
+            send(Event("done", seed, status="finished"))
+    else:
+        for seeds in cell.programs(of_job):
+            _run(job, seeds, trainer, evaluate, send)
     jax.clear_caches()
+
+
+def _run(job: Job, seeds: tuple[int, ...], trainer, evaluate, send) -> None:
+    """Trains and evaluates runs that share a program, as far as neither was done before."""
+    from bench import checkpoints, measure, results
+
+    preset, clock = job.cell.preset, provenance.clock()
+    with ExitStack() as stack:
+        for seed in seeds:
+            stack.enter_context(locks.held(_folder(job, seed), PATIENCE))
+            send(Event("started", seed))
+        before = {seed: _trained_before(job, seed, trainer, send) for seed in seeds}
+        todo = [seed for seed in seeds if before[seed] is None]
+        if todo:
+            folders = [_folder(job, seed) / results.CHECKPOINTS for seed in todo]
+            keeper = checkpoints.Checkpoints(folders, preset.checkpoint_seconds, lambda line: send(Event("note", todo[0], why=line)), ENDING.is_set)
+            models = trainer(todo, lambda seed, step, loss: send(Event("step", seed, step, loss)), keeper)
+            for seed, trained in zip(todo, models, strict=True):
+                _save(job, seed, trained, keeper.resumed_at)
+        for seed in seeds:
+            shutil.rmtree(_folder(job, seed) / results.CHECKPOINTS, ignore_errors=True)
+        for seed in seeds:
+            if ENDING.is_set():
+                raise checkpoints.Interrupted
+            send(Event("evaluating", seed))
+            status = _finish(job, seed, trainer, evaluate, clock)
+            if preset.haste and seed == preset.seeds[0]:  # beside other workers, with what is compiled already
+                _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
+            send(Event("done", seed, status=status))
 
 
 def _folder(job: Job, seed) -> Path:
@@ -144,26 +194,55 @@ def _folder(job: Job, seed) -> Path:
     return grid.folder(job.output, job.cell.run_id(seed))
 
 
-def _finish(job: Job, seed, trainer, trained, evaluate) -> None:
-    from bench import parameters
+def _save(job: Job, seed: int, trained, resumed_at: list[int]) -> None:
+    """Writes trained parameters with all that is known of their training: from here on it is not repeated."""
+    from bench import checkpoints, results
 
-    parameters.save(_folder(job, seed) / "parameters", trained.model)
+    notes = {"history": {name: values.tolist() for name, values in trained.history.items()}, "diverged_at": trained.diverged_at}
+    notes |= {"validation_loss": trained.validation_loss, "resumed_at": resumed_at, "attempt": job.attempt if seed == job.seeds[0] else 1}
+    checkpoints.save(_folder(job, seed) / results.PARAMETERS, trained.model, sealed.plain(notes))
+
+
+def _read_trained(job: Job, seed: int, trainer):
+    """(what `_save` wrote, its notes). Raises `FileNotFoundError`, `Damaged`, or `ValueError` for another architecture."""
+    from bench import checkpoints, results, train
+
+    like = train.initial(trainer.model, trainer.system.spec, trainer.values, trainer.scales, seed)
+    model, notes = checkpoints.restore(_folder(job, seed) / results.PARAMETERS, like)
+    numbers = sealed.numbers(notes)
+    history = {name: train.column(name, values) for name, values in sealed.numbers(notes["history"]).items()}
+    return train.Trained(model, history, numbers["validation_loss"], notes["diverged_at"]), notes
+
+
+def _trained_before(job: Job, seed: int, trainer, send):
+    """What an earlier process trained and left whole, or None."""
+    try:
+        return _read_trained(job, seed, trainer)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        send(Event("note", seed, why=f"{error}: the run is trained again"))
+        return None
+
+
+def _finish(job: Job, seed, trainer, evaluate, clock) -> str:
+    """Evaluates what was trained and writes the result; returns its status."""
+    trained, notes = _read_trained(job, seed, trainer)
     metrics, curves = evaluate(trained.model)
     curves = {**{f"training_{name}": values for name, values in trained.history.items()}, **curves}
     status = "finished" if trained.diverged_at is None else "diverged"
-    _write(job, seed, status, trained.metrics() | metrics, curves, trainer, trained.diverged_at)
+    _write(job, seed, status, trained.metrics() | metrics, curves, clock, trainer, trained, notes)
+    return status
 
 
-def _evaluate_again(job: Job, seed, trainer, evaluate) -> None:
-    from bench import parameters, results, train
+def _old_speed(job: Job, seed) -> dict:
+    """What was measured of this run before, if its training is the same: the names of runs see to that."""
+    from bench import results
 
-    where = _folder(job, seed)
-    old = results.read(where)
-    like = train.initial(trainer.model, trainer.system.spec, trainer.values, trainer.scales, seed)
-    metrics, curves = evaluate(parameters.restore(where / results.PARAMETERS, like))
-    kept = {name: old["metrics"][name] for name in ("train_loss", "validation_loss", "parameters")}
-    before = {name: values for name, values in results.curves(where, old).items() if name.startswith("training_")}
-    _write(job, seed, old["status"], kept | metrics, {**before, **curves}, trainer, old["diverged_at_step"], old["speed"])
+    try:
+        return results.read(_folder(job, seed))["speed"]
+    except results.ResultsError:
+        return {}
 
 
 def _add_speed(job: Job, seed, speed: dict) -> None:
@@ -174,12 +253,12 @@ def _add_speed(job: Job, seed, speed: dict) -> None:
     results.write(where, {**result, "speed": speed})
 
 
-def _write(job: Job, seed, status, metrics, curves, trainer=None, diverged_at=None, speed=None) -> None:
+def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained=None, notes=None) -> None:
     from dataclasses import asdict
 
-    from bench import identity, results
+    from bench import checkpoints, identity, results
 
-    cell = job.cell
+    cell, notes = job.cell, notes or {}
     configuration = cell.configuration()
     result = {
         "run": cell.run_id(seed),
@@ -187,31 +266,20 @@ def _write(job: Job, seed, status, metrics, curves, trainer=None, diverged_at=No
         "model": cell.model,
         "seed": seed,
         "status": status,
-        "diverged_at_step": diverged_at,
+        "diverged_at_step": None if trained is None else trained.diverged_at,
         "configuration": {name: value if isinstance(value, dict) else asdict(value) for name, value in configuration.items()},
         "configuration_hash": identity.digest(identity.canonical(configuration)),
         "scales": None if trainer is None else asdict(trainer.scales),
         "metrics": metrics,
-        "speed": speed or {},
-        "provenance": provenance() | {"execution": cell.execution} | {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code},
+        "speed": _old_speed(job, seed),
+        "parameters": None if trained is None else checkpoints.digest(trained.model),
+        "provenance": {
+            **provenance.of(clock),
+            "execution": cell.execution,
+            "attempt": notes.get("attempt", job.attempt),
+            "resumed_at": notes.get("resumed_at", []),
+            "training_code": cell.training_code,
+            "evaluation_code": cell.evaluation_code,
+        },
     }
     results.write(_folder(job, seed), result, curves)
-
-
-def provenance() -> dict:
-    """Where and with what a result was made."""
-    import jax
-
-    from bench import identity
-
-    changes = identity.git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "commit": identity.git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
-        "versions": identity.versions(),
-        "device": jax.devices()[0].device_kind,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "training_dtype": "float32",
-        "truth_dtype": "float64",
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }

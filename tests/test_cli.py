@@ -1,11 +1,15 @@
 """Wrong input gets one clear line and exit code 2, before any training, and nothing is written."""
 
+import errno
 import json
 import os
+import signal
+from dataclasses import fields
 
 import pytest
 
-from bench import cli, presets
+import bench.run
+from bench import cli, grid, pool, presets, results
 from bench.presets import PRESETS, Preset
 
 WRONG = {
@@ -30,6 +34,15 @@ WRONG = {
     "run smoke --learning-rate nan": "learning_rate is nan",
     "run smoke --learning-rate -1": "learning_rate is -1.0",
     "run smoke --optimizer sgd": "muon",
+    "run smoke --steps 99999999999": "steps is 99999999999: give a whole number from 1 to 2147483647",
+    "run smoke --seeds 99999999999": "seeds is (99999999999,): give whole numbers from 0 to 2147483647",
+    "run smoke --checkpoint-seconds -1": "checkpoint_seconds is -1.0: give seconds from 0",
+    "run smoke --checkpoint-seconds inf": "checkpoint_seconds is inf",
+    "run smoke --time-limit 0": "time_limit is 0.0: give seconds above 0, or None",
+    "run smoke --time-limit nan": "time_limit is nan",
+    "run smoke --time-limit soon": "--time-limit",
+    "run smoke --memory-limit -1": "memory_limit is -1.0: give GiB above 0, or None",
+    "run smoke --memory-limit inf": "memory_limit is inf",
     "run smoke --workers 0": "workers is 0",
     "tune smoke --workers -3": "workers is -3",
     "table --metrics accuracy": "unknown metric 'accuracy': choose from field_error",
@@ -56,7 +69,8 @@ def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(line, capsys
 def test_every_field_of_a_preset_can_be_given():
     line = (
         "--systems wave --models lnn hnn --seeds 4 --steps 7 --batch 16 --segment 5 --chunk 3 --optimizer adam --warmup 1 --learning-rate 0.1 "
-        "--constants paper --hyperparameters paper --sampling states --data-seed 3 --data-share 0.5 --horizon-share 0.25 --no-haste"
+        "--constants paper --hyperparameters paper --sampling states --data-seed 3 --data-share 0.5 --horizon-share 0.25 --no-haste "
+        "--checkpoint-seconds 5 --time-limit None --memory-limit 1.5"
     )
     name, options = cli._options(["smoke", *line.split()], "run")
     assert name == "smoke"
@@ -78,7 +92,11 @@ def test_every_field_of_a_preset_can_be_given():
         data_share=0.5,
         horizon_share=0.25,
         haste=False,
+        checkpoint_seconds=5.0,
+        time_limit=None,
+        memory_limit=1.5,
     )
+    assert all(getattr(options.preset, f.name) != getattr(PRESETS["smoke"], f.name) for f in fields(Preset))
 
 
 def test_the_default_is_the_laptop_preset():
@@ -96,7 +114,16 @@ def test_help_explains_itself(command, capsys):
     assert code in (0, None)
     assert len(said) > 200
     if command == "run":
-        for field in ("--steps", "--seeds", "--learning-rate", "--horizon-share"):
+        for field in (
+            "--steps",
+            "--seeds",
+            "--learning-rate",
+            "--horizon-share",
+            "--checkpoint-seconds",
+            "--time-limit",
+            "--memory-limit",
+            "--reference",
+        ):
             assert field in said
 
 
@@ -107,32 +134,112 @@ def test_list_names_every_row(capsys):
         assert name in said
 
 
-def test_a_folder_of_another_schema_is_refused_before_training(capsys, tmp_path):
-    from bench import grid
+def written(folder):
+    """Everything in a folder but locks, with its content."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
+
+@pytest.mark.parametrize("name", ["grid.json", "result.json"])
+def test_results_of_a_newer_version_are_refused_before_anything_is_written(capsys, tmp_path, name):
     cell = grid.cells(PRESETS["smoke"])[0]
-    where = grid.folder(tmp_path / "out", cell.run_id(None))
+    where = tmp_path / "out" if name == "grid.json" else grid.folder(tmp_path / "out", cell.run_id(None))
     where.mkdir(parents=True)
-    (where / "result.json").write_text(json.dumps({"schema": 0}))
-    before = sorted(tmp_path.rglob("result.json"))
-    assert cli.main(["run", "smoke", "--output", str(tmp_path / "out")]) == 2
-    assert "has schema 0, this version reads 1" in capsys.readouterr().err
-    assert sorted(tmp_path.rglob("result.json")) == before
-    assert not (tmp_path / "out" / "grid.json").exists()
+    (where / name).write_text(json.dumps({"schema": 99, "new": "things"}))
+    before = written(tmp_path)
+    assert cli.main(["run", "smoke", "--output", "out"]) == 2
+    said = capsys.readouterr().err
+    assert f"{name} has schema 99, this version reads up to {results.SCHEMA}: update the code, or choose another folder" in said
+    assert "\n" not in said.strip()
+    assert written(tmp_path) == before
 
 
-def test_a_damaged_cache_is_refused_before_training(capsys, tmp_path):
-    import systems
-    from bench import data
+COMMITTED = {
+    "run smoke --output {}/laptop": "holds committed reference results: give another folder with --output",
+    "run smoke --output {}/new": "holds committed reference results",
+    "run smoke --output {}": "holds committed reference results",
+    "run smoke --output out/../{}/laptop": "holds committed reference results",
+    "run smoke --output link": "holds committed reference results",
+    "tune smoke --output {}/laptop": "holds committed reference results",
+    "table {}/laptop": "holds committed reference results",
+}
 
-    preset, name = PRESETS["smoke"], "double_pendulum"
-    path = tmp_path / "results" / "cache" / f"{name}-{data.key(name, systems.get(name), preset)}.npz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"rubbish")
-    assert cli.main(["run", "smoke"]) == 2
-    assert f"{path.relative_to(tmp_path)} is damaged" in capsys.readouterr().err
-    assert path.read_bytes() == b"rubbish"
-    assert list((tmp_path / "results" / "latest" / "smoke").iterdir()) == []
+
+@pytest.mark.parametrize("line", COMMITTED)
+def test_committed_results_are_not_written_unless_they_are_meant(line, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.run, "REFERENCE", tmp_path / "reference")
+    (tmp_path / "reference" / "laptop").mkdir(parents=True)
+    (tmp_path / "reference" / "laptop" / "grid.json").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("reference/laptop")
+    before = written(tmp_path)
+    assert cli.main(line.format("reference").split()) == 2
+    assert COMMITTED[line] in capsys.readouterr().err
+    assert written(tmp_path) == before
+    bench.run.require_not_reference(tmp_path / "reference" / "laptop", True)
+    bench.run.require_not_reference(tmp_path / "out", False)
+
+
+def ends(monkeypatch, error):
+    """`bench run` ends with an error."""
+
+    def run(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; finished runs are kept"),
+        (KeyboardInterrupt(signal.SIGINT), 130, "interrupted"),
+        (KeyboardInterrupt(signal.SIGTERM), 143, "ended by SIGTERM; finished runs are kept"),
+        (pool.NoSpace(), 1, "no space left on the disk; what is finished is kept"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "no space left on the disk"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 1, "no space left on the disk"),
+    ],
+    ids=repr,
+)
+def test_what_ends_a_run_early_is_one_line_with_the_command_that_goes_on(monkeypatch, capsys, error, code, says):
+    ends(monkeypatch, error)
+    assert cli.main(["run", "smoke", "--seeds", "1", "2", "--output", "a folder"]) == code
+    said = capsys.readouterr().err.strip()
+    assert says in said
+    assert said.endswith("-m bench run smoke --seeds 1 2 --output 'a folder'")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken disk"), ZeroDivisionError("a bug"), ValueError("another")], ids=repr)
+def test_what_nobody_foresaw_is_not_hidden(monkeypatch, error):
+    ends(monkeypatch, error)
+    with pytest.raises(type(error)):
+        cli.main(["run", "smoke"])
+
+
+def test_a_terminal_that_is_gone_does_not_keep_a_run_from_ending(monkeypatch):
+    ends(monkeypatch, KeyboardInterrupt(1))
+    monkeypatch.setattr("builtins.print", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "no terminal")))
+    assert cli.main(["run", "smoke"]) == 129
+
+
+@pytest.fixture
+def signals():
+    names = ("SIGTERM", "SIGHUP")
+    before = {name: signal.signal(getattr(signal, name), signal.SIG_DFL) for name in names}
+    yield
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+@pytest.mark.usefixtures("signals")
+def test_a_request_to_end_ends_like_ctrl_c_and_what_is_ignored_stays_so():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    cli.end_like_ctrl_c()
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        signal.raise_signal(signal.SIGTERM)
+    assert interruption.value.args == (signal.SIGTERM,)
+    signal.raise_signal(signal.SIGHUP)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(capsys, tmp_path):

@@ -11,7 +11,7 @@ from specimens import compiled
 
 import models
 import systems
-from bench import data, grid, train
+from bench import cached, data, grid, train
 from bench.evaluate import Evaluator
 from bench.floors import PerturbedTruth
 from bench.presets import PRESETS, Preset
@@ -35,6 +35,7 @@ OTHER = {
     "data_share": 0.01,
     "horizon_share": 0.2,
 }
+GUARDS = {"checkpoint_seconds": 0.0, "time_limit": None, "memory_limit": 1.0}
 
 
 def outcome(preset: Preset) -> tuple:
@@ -70,7 +71,18 @@ def test_the_length_of_a_segment_changes_what_a_model_trained_on_rollouts_learns
 
 def test_no_field_of_a_preset_is_forgotten_above():
     assert set(OTHER) == set(TINY.of_a_run())
-    assert {f.name for f in fields(Preset)} == set(OTHER) | {"systems", "models", "seeds", "haste"}
+    assert {f.name for f in fields(Preset)} == set(OTHER) | {"systems", "models", "seeds", "haste"} | set(GUARDS)
+
+
+def test_what_guards_a_run_changes_neither_its_name_nor_its_data():
+    """That each is read: tests/test_resuming.py, where it decides how many are written, and tests/test_pool.py, where runs go beyond limits."""
+    cell = grid.Cell(TINY, "wave", "lnn")
+    system = cell.get_system()
+    for name, value in GUARDS.items():
+        assert getattr(TINY, name) != value
+        other = replace(TINY, **{name: value})
+        assert grid.Cell(other, "wave", "lnn").run_id(0) == cell.run_id(0), name
+        assert cached.key("wave", system, other) == cached.key("wave", system, TINY), name
 
 
 def test_the_lists_of_a_preset_span_the_grid():

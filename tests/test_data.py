@@ -1,5 +1,6 @@
 """Data sets are true, split by trajectory, and believed only while they are whole."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
@@ -8,11 +9,12 @@ import pytest
 
 import models
 import systems
-from bench import data, train
+from bench import cached, data, identity, train
 from bench.presets import PRESETS
 from systems.relativistic_particle import RelativisticParticle
 
 TINY = replace(PRESETS["smoke"], data_share=0.01, horizon_share=0.02)
+PARTICLE = "relativistic_particle"
 
 
 @pytest.fixture(scope="module", params=["double_pendulum", "relativistic_particle", "wave"])
@@ -72,19 +74,98 @@ def test_a_trajectory_that_loses_energy_is_refused():
         data.generate(Rubbed(), TINY)
 
 
-def test_the_cache_gives_the_same_bits_and_refuses_damage(tmp_path):
-    system = systems.get("relativistic_particle")
-    first = data.load("relativistic_particle", system, TINY, tmp_path)
-    second = data.load("relativistic_particle", system, TINY, tmp_path)
-    np.testing.assert_array_equal(first.training.x, second.training.x)
-    (path,) = tmp_path.glob("*.npz")
+@pytest.fixture(scope="module")
+def particle():
+    return data.generate(systems.get(PARTICLE), TINY)
+
+
+@pytest.fixture
+def makings(particle, monkeypatch):
+    """How often a data set was made, while making one takes no time."""
+    times = []
+    monkeypatch.setattr(data, "generate", lambda *_: (times.append(1), particle)[1])
+    return times
+
+
+def load(cache, said=None):
+    return bits(cached.load(PARTICLE, systems.get(PARTICLE), TINY, cache, (said if said is not None else []).append))
+
+
+def bits(dataset):
+    return [(array.dtype, array.shape, array.tobytes()) for part in vars(dataset).values() for array in vars(part).values()]
+
+
+def test_the_same_data_set_made_again_has_the_same_bits(particle):
+    assert bits(data.generate(systems.get(PARTICLE), TINY)) == bits(particle)
+
+
+def test_the_cache_gives_the_bits_that_were_made(makings, particle, tmp_path):
+    said = []
+    assert load(tmp_path, said) == load(tmp_path, said) == bits(particle)
+    assert makings == [1]
+    assert said == []
+    assert len(bits(particle)) == 3 + 3 + 3 + 3
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "without its arrays", "a link", "without its manifest"])
+def test_a_damaged_data_set_is_made_again_with_the_same_bits_and_it_is_said(makings, particle, tmp_path, damage):
+    load(tmp_path)
+    folder = tmp_path / "data" / cached.key(PARTICLE, systems.get(PARTICLE), TINY)
+    path = folder / "arrays.npz"
     whole = path.read_bytes()
-    for damaged in (whole[:-100], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b""):
-        path.write_bytes(damaged)
-        with pytest.raises(data.DataError, match=r"damaged.*delete it"):
-            data.load("relativistic_particle", system, TINY, tmp_path)
-        with pytest.raises(data.DataError, match="damaged"):
-            data.check("relativistic_particle", system, TINY, tmp_path)
+    if damage == "without its manifest":
+        (folder / "manifest.json").unlink()
+    elif damage == "without its arrays":
+        path.unlink()
+    elif damage == "a link":
+        path.rename(tmp_path / "arrays.npz")
+        path.symlink_to(tmp_path / "arrays.npz")
+    else:
+        path.write_bytes({"truncated": whole[:-100], "flipped": whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], "empty": b""}[damage])
+    said = []
+    assert load(tmp_path, said) == bits(particle)
+    assert makings == [1, 1]
+    assert len(said) == 1
+    assert str(folder) in said[0]
+    assert said[0].endswith("the data set is made again")
+    assert path.read_bytes() == whole
+    assert {p.name for p in folder.parent.iterdir()} == {folder.name, f"{folder.name}.making"}
+    assert load(tmp_path, said) == bits(particle)
+    assert len(said) == 1
+
+
+def test_processes_that_need_the_same_data_set_make_it_once(makings, particle, tmp_path):
+    with ThreadPoolExecutor(2) as both:
+        futures = [both.submit(load, tmp_path) for _ in range(2)]
+    assert [future.result() for future in futures] == [bits(particle)] * 2
+    assert makings == [1]
+
+
+@pytest.mark.usefixtures("makings")
+def test_a_making_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        load(tmp_path)
+    assert [p for p in (tmp_path / "data").iterdir() if p.suffix != ".making"] == []
+
+
+def test_a_data_set_is_named_by_all_that_it_is_made_from(monkeypatch):
+    def key(system=PARTICLE, constants="default", **changes):
+        return cached.key(system, systems.get(system, constants), replace(TINY, **changes))
+
+    usual = key()
+    assert usual.startswith("relativistic_particle-")
+    changes = {"sampling": "states", "data_seed": 1, "data_share": 0.5, "horizon_share": 0.5}
+    assert set(changes) | {"segment"} == set(data.DATA_FIELDS)
+    others = {key(**{name: value}) for name, value in changes.items()} | {key(constants="paper"), key(system="wave")}
+    assert len(others - {usual}) == len(changes) + 2
+    assert key(segment=7) == usual == key(steps=77, batch=16, models=("lnn",), seeds=(5,))
+    assert key(segment=7, sampling="states") != key(sampling="states")
+    monkeypatch.setattr(identity, "versions", lambda: {"jax": "other"})
+    assert key() != usual
+    monkeypatch.undo()
+    monkeypatch.setattr(identity, "code", lambda *_: "other code")
+    assert key() != usual
 
 
 def test_published_sampling_starts_every_segment_at_an_independent_state():

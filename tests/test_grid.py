@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
+from small_results import flip
 
 import bench
-from bench import grid, parameters, pool, results, sheet, tables, train
+from bench import cli, grid, results, sheet, tables
+from bench.locks import Busy, held
 from bench.presets import PRESETS
-from bench.run import Busy, run
-from bench.worker import Job, environment
+from bench.run import run
+from bench.worker import environment
 
 TINY = replace(
     PRESETS["smoke"],
@@ -50,13 +52,30 @@ def copy(finished, tmp_path):
     return shutil.copytree(finished[0], tmp_path / "copy")
 
 
+def run_folder(output, name):
+    """The folder of a run, by a part of its name."""
+    (found,) = output.glob(f"runs/*-{name}-*")
+    return found
+
+
+def comparable(where):
+    """What must be the same when a run is made again: all but the time at which it was written, and what it took."""
+    result = results.read(where)
+    numbers = {name: result[name] for name in ("status", "metrics", "parameters", "configuration_hash", "curves", "diverged_at_step")}
+    return numbers, (where / "curves.npz").read_bytes()
+
+
+def newest(folder):
+    return max(p.stat().st_mtime_ns for p in folder.rglob("*"))
+
+
 def test_a_grid_leaves_a_result_for_every_run_and_a_table(finished):
     output, text = finished
-    _, rows, missing = grid.read_grid(output)
-    assert missing == []
+    _, rows, holes = grid.read_grid(output)
+    assert holes == {}
     assert [(r["model"], r["seed"]) for r in rows if r["seed"] is not None] == [(m, s) for m in TINY.models for s in TINY.seeds]
     assert {r["model"] for r in rows if r["seed"] is None} == {"predict_zero", "best_constant", "truth", "truth_perturbed"}
-    for file in ("results.csv", "speed.csv", "table.md", "energy.svg"):
+    for file in ("runs.csv", "results.csv", "speed.csv", "table.md", "energy.svg"):
         assert (output / file).stat().st_size > 100
     assert "second_order_ode" in text
     assert "truth" in text
@@ -64,6 +83,7 @@ def test_a_grid_leaves_a_result_for_every_run_and_a_table(finished):
 
 def test_every_result_says_where_it_comes_from(finished):
     for result in grid.read_grid(finished[0])[1]:
+        assert (result["provenance"]["attempt"], result["provenance"]["resumed_at"], result["provenance"]["clock_moved_seconds"]) == (1, [], None)
         assert {"commit", "dirty", "versions", "device", "training_code", "evaluation_code"} <= set(result["provenance"])
         assert result["configuration"]["recording"]["horizon"] == 1.0
         assert len(result["configuration_hash"]) == 64
@@ -104,7 +124,7 @@ def test_a_second_run_trains_nothing(copy, cache):
 
 
 def test_tables_are_derived_byte_for_byte(copy):
-    files = ("results.csv", "speed.csv", "table.md", "energy.svg")
+    files = ("runs.csv", "results.csv", "speed.csv", "table.md", "energy.svg")
     before = [(copy / f).read_bytes() for f in files]
     for f in files:
         (copy / f).unlink()
@@ -113,30 +133,28 @@ def test_tables_are_derived_byte_for_byte(copy):
 
 
 def test_an_interrupted_grid_does_only_what_is_missing_and_gives_the_same_bits(copy, cache):
-    gone = next(p.parent for p in copy.rglob("result.json") if "hnn-s1" in str(p))
-    lost = {name: (gone / name).read_bytes() for name in ("curves.npz",)}
-    metrics = results.read(gone)["metrics"]
+    gone = run_folder(copy, "hnn-s1")
+    lost = comparable(gone)
     shutil.rmtree(gone)
     others = {p: p.stat().st_mtime_ns for p in copy.rglob("result.json")}
     code, text = do(copy, cache)
     assert code == 0
     assert "1 to do" in text
-    assert results.read(gone)["metrics"] == metrics
-    assert {name: (gone / name).read_bytes() for name in lost} == lost
+    assert comparable(gone) == lost
     assert {p: p.stat().st_mtime_ns for p in others} == others
 
 
 def test_changed_evaluation_code_evaluates_again_without_training(copy, cache):
-    where = next(p.parent for p in copy.rglob("result.json") if "hnn-s0" in str(p))
+    where = run_folder(copy, "hnn-s0")
     result = results.read(where)
     true = dict(result["metrics"])
     result["metrics"]["field_error"] = 123.0
     result["provenance"]["evaluation_code"] = "older"
     results.write(where, result)
-    stamp = max(p.stat().st_mtime_ns for p in (where / "parameters").rglob("*"))
+    stamp = newest(where / "parameters")
     assert do(copy, cache)[0] == 0
     assert results.read(where)["metrics"] == true
-    assert max(p.stat().st_mtime_ns for p in (where / "parameters").rglob("*")) == stamp
+    assert newest(where / "parameters") == stamp
 
 
 def test_a_trained_model_is_loaded_in_three_lines(finished):
@@ -149,20 +167,18 @@ def test_a_trained_model_is_loaded_in_three_lines(finished):
         bench.load(finished[0], "relativistic_particle", "hnn", seed=9)
 
 
-def test_saved_parameters_come_back_bit_for_bit(finished, tmp_path):
-    model, _ = bench.load(finished[0], "relativistic_particle", "hnn", seed=0)
-    parameters.save(tmp_path / "again", model)
-    again = parameters.restore(tmp_path / "again", model)
-    for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(again), strict=True):
-        np.testing.assert_array_equal(a, b)
-    other, _ = bench.load(finished[0], "relativistic_particle", "second_order_ode", seed=0)
-    with pytest.raises(ValueError, match="not those of this SecondOrderODE"):
-        parameters.restore(tmp_path / "again", train_like(other, depth=2))
-
-
-def train_like(model, depth):
-    settings = replace(type(model).settings, shape=replace(type(model).settings.shape, depth=depth))
-    return train.initial(type(model), model.spec, settings, model.scales, 0)
+def test_a_model_whose_parameters_are_damaged_or_anothers_is_not_loaded(copy):
+    where, other = run_folder(copy, "hnn-s1"), run_folder(copy, "hnn-s0")
+    array = max((p for p in (where / "parameters").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    flip(array)
+    with pytest.raises(results.ResultsError, match=r"is damaged.*delete .* and run the benchmark again"):
+        bench.load(copy, "relativistic_particle", "hnn", seed=1)
+    shutil.rmtree(where / "parameters")
+    with pytest.raises(FileNotFoundError, match="no parameters in"):
+        bench.load(copy, "relativistic_particle", "hnn", seed=1)
+    shutil.copytree(other / "parameters", where / "parameters")
+    with pytest.raises(results.ResultsError, match="are not those of its result"):
+        bench.load(copy, "relativistic_particle", "hnn", seed=1)
 
 
 def test_a_training_whose_loss_turns_nan_ends_as_diverged_and_the_table_shows_it(tmp_path, cache):
@@ -173,69 +189,83 @@ def test_a_training_whose_loss_turns_nan_ends_as_diverged_and_the_table_shows_it
     (result,) = [r for r in grid.read_grid(tmp_path)[1] if r["seed"] == 0]
     assert result["status"] == "diverged"
     assert 0 < result["diverged_at_step"] <= 10
+    assert "second_order_ode (0 of 1 runs; 1 diverged)" in (tmp_path / "table.md").read_text()
     assert f"training diverged at step {result['diverged_at_step']}" in (tmp_path / "table.md").read_text()
 
 
-class Bomb:
-    """Ends the process that unpickles it."""
+@pytest.mark.parametrize("damage", ["flipped", "of another run", "a folder"])
+def test_a_damaged_result_is_said_and_set_aside_and_made_again_without_training(copy, cache, damage):
+    where = run_folder(copy, "hnn-s1")
+    path, whole = where / "result.json", comparable(where)
+    trained = newest(where / "parameters")
+    if damage == "flipped":
+        flip(path, 300)
+    elif damage == "of another run":
+        shutil.copyfile(run_folder(copy, "hnn-s0") / "result.json", path)
+        shutil.copyfile(run_folder(copy, "hnn-s0") / "curves.npz", where / "curves.npz")
+    else:
+        path.unlink()
+        path.mkdir()
+    bad = None if path.is_dir() else path.read_bytes()
+    code, text = do(copy, cache)
+    assert code == 0
+    assert str(path) in text
+    assert "`bench run` makes it again (kept as result.json.damaged)" in text
+    assert "1 to do" in text
+    assert comparable(where) == whole
+    assert newest(where / "parameters") == trained
+    aside = where / "result.json.damaged"
+    assert aside.is_dir() if bad is None else aside.read_bytes() == bad
 
-    def __init__(self, cell):
-        self.cell = cell
 
-    def __getattr__(self, name):
-        return getattr(object.__getattribute__(self, "cell"), name)
-
-    def __reduce__(self):
-        return __import__("os")._exit, (3,)
-
-
-def test_a_worker_that_dies_costs_its_run_alone(tmp_path, cache):
-    cell = grid.Cell(TINY, "relativistic_particle", "predict_zero")
-    jobs = [Job("train", Bomb(cell), (None,), tmp_path, cache), Job("train", cell, (None,), tmp_path, cache)]
-    told = []
-    pool.run(jobs, 1, tmp_path / "logs", lambda job, event: told.append((job.cell is cell, event.what, event.status)))
-    assert (True, "done", "finished") in told
-    failed = [status for whole, what, status in told if not whole and what == "done"]
-    assert len(failed) == 1
-    assert "died with exit code 3" in failed[0]
+def test_damaged_parameters_are_trained_again_to_the_same_bits_and_it_is_said(copy, cache):
+    where = run_folder(copy, "hnn-s1")
+    whole, trained = comparable(where), newest(where / "parameters")
+    (where / "result.json").unlink()
+    flip(max((p for p in (where / "parameters").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size))
+    code, text = do(copy, cache)
+    assert code == 0
+    assert "hnn seed 1" in text
+    assert f"{where / 'parameters'}" in text
+    assert "is damaged: its checksum does not fit: the run is trained again" in text
+    assert comparable(where) == whole
+    assert newest(where / "parameters") > trained
 
 
-def test_a_run_that_raises_is_told_as_failed_and_the_rest_goes_on(tmp_path, cache):
-    broken = grid.Cell(TINY, "relativistic_particle", "no_such_model")
-    good = grid.Cell(TINY, "relativistic_particle", "truth")
-    told = []
-    jobs = [Job("train", broken, (0, 1), tmp_path, cache), Job("train", good, (None,), tmp_path, cache)]
-    pool.run(jobs, 2, tmp_path / "logs", lambda job, event: told.append((job.cell.model, event.seed, event.what, event.status)))
-    assert ("truth", None, "done", "finished") in told
-    failures = {seed: status for model, seed, what, status in told if model == "no_such_model" and what == "done"}
-    assert set(failures) == {0, 1}
-    assert all("unknown model 'no_such_model'" in status for status in failures.values())
+def test_a_damaged_grid_is_set_aside_and_nothing_is_trained(copy, cache):
+    whole = (copy / "grid.json").read_bytes()
+    flip(copy / "grid.json", 200)
+    damaged = (copy / "grid.json").read_bytes()
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob("result.json")}
+    with pytest.raises(results.DamagedResult, match=r"grid\.json"):
+        grid.read_grid(copy)
+    code, text = do(copy, cache)
+    assert code == 0
+    assert "to do" not in text
+    assert (copy / "grid.json").read_bytes() == whole
+    assert (copy / "grid.json.damaged").read_bytes() == damaged
+    assert {p: p.stat().st_mtime_ns for p in copy.rglob("result.json")} == before
 
 
 def test_a_failed_run_is_a_hole_in_the_table_and_tried_again(copy, cache):
-    where = next(p.parent for p in copy.rglob("result.json") if "hnn-s0" in str(p))
+    where = run_folder(copy, "hnn-s0")
     result = results.read(where)
     shutil.rmtree(where / "parameters")
-    results.write(where, result | {"status": "failed", "why": "failed: its worker died", "metrics": {}, "speed": {}})
-    tables.write(copy)
-    assert "hnn (1 of 2 runs)" in (copy / "table.md").read_text()
+    results.write(where, result | {"status": "failed", "why": "its worker died", "metrics": {}, "speed": {}})
+    assert cli.main(["table", str(copy)]) == 1
+    assert "hnn (1 of 2 runs; 1 failed)" in (copy / "table.md").read_text()
     assert do(copy, cache)[0] == 0
-    assert "hnn (1 of 2 runs)" not in (copy / "table.md").read_text()
+    assert "hnn (1 of 2 runs" not in (copy / "table.md").read_text()
+    assert cli.main(["table", str(copy)]) == 0
 
 
 def test_two_grids_in_one_folder_are_refused_by_name(copy, cache):
-    with pool_lock(copy), pytest.raises(Busy, match=str(copy)):
+    with held(copy), pytest.raises(Busy, match=str(copy)):
         do(copy, cache)
 
 
-def pool_lock(output):
-    from filelock import FileLock
-
-    return FileLock(output / ".lock")
-
-
 def test_results_of_two_versions_of_the_code_are_not_mixed(copy):
-    where = next(p.parent for p in copy.rglob("result.json") if "hnn-s0" in str(p))
+    where = run_folder(copy, "hnn-s0")
     result = results.read(where)
     result["provenance"]["training_code"] = "other"
     results.write(where, result)

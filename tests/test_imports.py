@@ -1,6 +1,8 @@
 """Imports point one way, systems <- models <- bench, and rows are found by looking at the folder."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,9 @@ def test_an_unknown_name_is_told_the_choices(package):
     assert all(name in str(raised.value) for name in module.names())
     with pytest.raises(UnknownName):
         module.get("_rows")
+
+
+def test_a_worker_imports_no_numbers_before_its_threads_are_set():
+    code = "import bench.worker, sys; print([name for name in ('jax', 'numpy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -46,7 +46,7 @@ def test_a_device_with_room_trains_all_seeds_of_a_cell_in_one_program(tmp_path, 
     monkeypatch.setattr(grid, "_all_seeds_at_once", lambda: True)
     assert (apart, cell.programs((0, 1))) == ([(0,), (1,)], [(0, 1)])
     events: list[Event] = []
-    worker.perform(Job("train", cell, (0, 1), tmp_path / "results", tmp_path / "cache"), events.append)
+    worker.perform(Job("run", cell, (0, 1), tmp_path / "results", tmp_path / "cache"), events.append)
     assert [(e.what, e.seed) for e in events[:4]] == [("started", 0), ("started", 1), ("step", 0), ("step", 1)]
     for seed in (0, 1):
         result = results.read(grid.folder(tmp_path / "results", cell.run_id(seed)))
@@ -81,6 +81,14 @@ def test_the_step_at_which_a_later_chunk_diverges_is_told():
     assert lost.diverged_at is not None
     assert 0 < lost.diverged_at < TINY.steps
     assert not np.isfinite(lost.history["train_loss"][-1])
+
+
+def test_weights_that_are_not_finite_after_the_last_step_count_as_diverged_at_it():
+    train_model = trainer("second_order_ode", steps=1, chunk=1, optimizer="adam", learning_rate=1e39)  # beyond single precision
+    (lost,) = train_model((1,))
+    assert np.isfinite(lost.history["train_loss"]).all()
+    assert not train.is_finite(lost.model)
+    assert lost.diverged_at == 1
 
 
 def test_more_seeds_compile_nothing():

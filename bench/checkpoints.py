@@ -1,0 +1,140 @@
+"""Arrays on disk, by orbax, and never believed unchecked: orbax by itself loads a flipped byte silently.
+
+`save` and `restore` hold any tree of arrays: trained parameters, and `Checkpoints` the last two states of a training in progress.
+"""
+
+import errno
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from bench import sealed
+from bench.sealed import Damaged
+from bench.train import Snapshot, column
+
+ARRAYS = "arrays"  # orbax' part of a checkpoint's folder
+KEPT = 2  # checkpoints of a run: the last one, and the one before should that be damaged
+
+
+class Interrupted(Exception):
+    """The training was asked to end, and has left a checkpoint."""
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    return {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
+
+
+def _sum(leaf) -> str:
+    array = np.asarray(leaf)
+    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of all leaves of a tree of arrays, with their paths, types and shapes."""
+    return hashlib.sha256("".join(f"{path} {_sum(leaf)} " for path, leaf in _by_path(tree).items()).encode()).hexdigest()
+
+
+def save(folder: Path, tree: Any, notes: dict | None = None) -> None:
+    """Writes a tree of arrays, with notes, into a sealed folder: whole, or not at all. Raises `OSError` if there is no space."""
+    leaves = _by_path(tree)
+
+    def fill(partial: Path) -> None:
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save((partial / ARRAYS).absolute(), leaves)
+        except Exception as error:  # orbax wraps what the disk said in errors of many types
+            if "No space left" in str(error) or "Disk quota" in str(error):
+                raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
+            raise
+
+    sealed.seal(folder, fill, {"leaves": {path: _sum(leaf) for path, leaf in leaves.items()}, **(notes or {})})
+
+
+def restore(folder: Path, like: Any) -> tuple[Any, dict]:
+    """(tree, notes) as they were saved; `like` is a tree of arrays of the same structure, shapes and types.
+
+    Raises `FileNotFoundError`, `Damaged`, or `ValueError` if the arrays are those of another architecture.
+    """
+    notes = sealed.unseal(folder)
+    expected = _by_path(like)
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.metadata((folder / ARRAYS).absolute()).item_metadata
+        shapes = {path: (tuple(found[path].shape), str(found[path].dtype)) for path in found} if found is not None else {}
+        if shapes != {path: (leaf.shape, str(leaf.dtype)) for path, leaf in expected.items()}:
+            raise ValueError(f"the arrays in {folder} are of another architecture")
+        saved = checkpointer.restore((folder / ARRAYS).absolute(), expected)
+    for path, leaf in saved.items():
+        if notes["leaves"].get(path) != _sum(leaf):
+            raise Damaged(f"{folder} is damaged: the checksum of {path} does not fit")
+    return jax.tree.unflatten(jax.tree.structure(like), [saved[path] for path in expected]), notes
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    return {int(path.name): path for path in sorted(folder.glob("[0-9]*")) if path.name.isdecimal()}
+
+
+class Checkpoints:
+    """Checkpoints of the runs that are trained in one program: one now and then, the last two of each run kept.
+
+    `folders`: one for each run. `seconds` between checkpoints; 0: after every chunk. `say(line)` is told what was damaged. `ending()` tells whether
+    training should end: then a checkpoint is written and `Interrupted` raised.
+    """
+
+    def __init__(self, folders: Sequence[Path], seconds: float, say: Callable[[str], None], ending: Callable[[], bool] = lambda: False):
+        self.folders, self.seconds, self.say, self.ending = folders, seconds, say, ending
+        self.resumed_at: list[int] = []  # steps at which this training was taken up again
+        self.last = time.monotonic()
+
+    def resume(self, starts: list[Snapshot]) -> list[Snapshot]:
+        """The last states that all runs have whole; without one, their starts."""
+        there = [_numbered(folder) for folder in self.folders]
+        tried = False
+        for step in sorted(set.intersection(*map(set, there)), reverse=True):
+            try:
+                restored = [self._read(paths[step], start) for paths, start in zip(there, starts, strict=True)]
+            except (Damaged, ValueError) as error:
+                self.say(f"{error}: an older checkpoint is looked for")
+                tried = True
+                for paths in there:
+                    shutil.rmtree(paths[step], ignore_errors=True)
+                continue
+            snapshots, notes = zip(*restored, strict=True)
+            self.resumed_at = [*notes[0]["resumed_at"], step]
+            self.say(f"taken up again at step {step}")
+            return list(snapshots)
+        if tried:
+            self.say("no whole checkpoint is left: the training starts anew")
+        return starts
+
+    def _read(self, path: Path, start: Snapshot) -> tuple[Snapshot, dict]:
+        (model, state, key), notes = restore(path, (start.model, start.state, jax.random.key_data(start.key)))
+        history = {name: column(name, values) for name, values in sealed.numbers(notes["history"]).items()}
+        return Snapshot(notes["step"], model, state, jax.random.wrap_key_data(key), history, notes["diverged_at"]), notes
+
+    def after_chunk(self, snapshots: Callable[[], list[Snapshot]]) -> None:
+        """Writes a checkpoint if it is time. Raises `Interrupted` if training should end. Without space training goes on without."""
+        ending = self.ending()
+        if ending or time.monotonic() - self.last >= self.seconds:
+            try:
+                for folder, snapshot in zip(self.folders, snapshots(), strict=True):
+                    self._write(folder, snapshot)
+            except OSError as error:
+                self.say(f"no checkpoint written ({error.strerror}): training goes on")
+            self.last = time.monotonic()
+        if ending:
+            raise Interrupted
+
+    def _write(self, folder: Path, snapshot: Snapshot) -> None:
+        history = {name: values.tolist() for name, values in snapshot.history.items()}
+        notes = {"step": snapshot.step, "history": history, "diverged_at": snapshot.diverged_at, "resumed_at": self.resumed_at}
+        save(folder / f"{snapshot.step:012d}", (snapshot.model, snapshot.state, jax.random.key_data(snapshot.key)), sealed.plain(notes))
+        for path in list(_numbered(folder).values())[:-KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
