@@ -60,6 +60,9 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command. Exit code 0: all well; 1: some runs failed; 2: the request is wrong, and nothing was changed."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no θ gets a question mark
     console = Console()
     commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
     commands |= {"doctor": _doctor, "clean": _clean}

@@ -4,6 +4,8 @@
 """
 
 import random
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +26,16 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "fault(number, inject, must): a row of docs/reliability.md")
+    config.addinivalue_line("markers", "full: left out of the short form, since it takes a minute or more")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where this runs in the background, and then by all it starts
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--short"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="left out of the short form: make faults"))
 
 
 @pytest.fixture

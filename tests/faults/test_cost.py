@@ -21,6 +21,7 @@ def trainer(model: str, system: str, **changes) -> train.Trainer:
     return train.Trainer(models.get(model), physics, cases.drawn(physics, preset), preset)
 
 
+@pytest.mark.full
 @pytest.mark.fault("M1", "checkpoints of the laptop preset, two of every run", "≤ 50 MB in all")
 def test_checkpoints_of_the_laptop_preset_are_small(tmp_path, short, measured):
     total = count = 0
@@ -38,6 +39,7 @@ def test_checkpoints_of_the_laptop_preset_are_small(tmp_path, short, measured):
     measured(f"{total / 1e6:.1f} MB, two checkpoints of each of {count} runs (they are removed when a run is finished)")
 
 
+@pytest.mark.full
 @pytest.mark.fault("M2", "a training interrupted half-way and taken up again, with a checkpoint every 30 s", "resume overhead ≤ 2 % of training time")
 def test_taking_up_again_costs_little(tmp_path, short, measured):
     """Whole and interrupted trainings in turn, in one process: what starting a process costs is the same for both."""

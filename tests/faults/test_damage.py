@@ -72,6 +72,7 @@ def test_damage_to_any_file_of_a_checkpoint_is_found_and_the_older_one_is_used(t
     )
 
 
+@pytest.mark.full
 @pytest.mark.fault("F16", "`result.json` corrupt, older, newer", "named, exit 1; migrated; refused")
 def test_results_that_are_corrupt_older_or_newer_are_told_apart(scene, chance, measured):
     scene.run(*ONE)
@@ -113,6 +114,7 @@ def test_results_that_are_corrupt_older_or_newer_are_told_apart(scene, chance, m
     )
 
 
+@pytest.mark.full
 @pytest.mark.fault("F18", "data cache corrupt; generator changed", "regenerated, same bits; new key")
 def test_a_corrupt_data_set_is_made_again_and_a_changed_generator_gives_another(scene, chance, expected, measured):
     (data,) = (p for p in (scene.root / "results/cache/data").iterdir() if not p.name.endswith(".making"))
@@ -193,6 +195,7 @@ def test_no_random_damage_is_silent(tmp_path, warm, scene, chance, short, measur
     measured(f"{count} damages: {refused} refused by name, {harmless} changed nothing that is read (zeros over zeros, white space), 0 silent")
 
 
+@pytest.mark.full
 @pytest.mark.fault("D2", "damage to compiled programs in the cache", "compiled again, same bits")
 def test_damaged_compiled_programs_are_compiled_again(scene, expected, chance, measured):
     programs = [p for p in (scene.root / "results/cache/xla").iterdir() if p.is_file() and p.name.endswith("-cache")]

@@ -26,6 +26,7 @@ needs_mounting = pytest.mark.skipif(PREFIX is None, reason="this machine lets no
 
 
 @needs_mounting
+@pytest.mark.full
 @pytest.mark.fault(
     "F8", "disk full during checkpoint, result and CSV", "no truncated file under a final name; clear message; resumes when space is back"
 )

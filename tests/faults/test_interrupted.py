@@ -76,7 +76,6 @@ def test_asked_to_end_it_leaves_at_once_and_goes_on_with_the_rest(tmp_path, warm
         env = os.environ | {"PYTHONPATH": str(scene.root)}
         running = Running(make, scene.root, env)
         running.until(one_done_another_at_work(scene))
-        kept = finished(scene)
         start = time.monotonic()
         if name == "SIGINT":
             running.press_ctrl_c()
@@ -85,6 +84,8 @@ def test_asked_to_end_it_leaves_at_once_and_goes_on_with_the_rest(tmp_path, warm
         done = running.wait()
         seconds.append(time.monotonic() - start)
         assert done.code != 0
+        kept = finished(scene)
+        assert kept
         assert "Go on with: " in done.said
         assert f"Error {(130, 143)[number]}" in done.said, done.said
         again = Running(make, scene.root, env).wait()

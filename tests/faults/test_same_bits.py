@@ -21,6 +21,7 @@ def test_the_same_run_in_a_fresh_process_gives_the_same_bits(scene, expected, me
     measured(f"metrics, parameters and curves of {len(expected)} runs equal")
 
 
+@pytest.mark.full
 @pytest.mark.fault("F2", "one core against two (`taskset`)", "equal bits")
 def test_one_core_gives_the_bits_of_two(tmp_path, warm, measured):
     cores = sorted(os.sched_getaffinity(0))[:2]
@@ -52,6 +53,7 @@ def write_some(output: Path, preset, runs: list, seed: int) -> None:
     tables.write(output)  # while others write
 
 
+@pytest.mark.full
 @pytest.mark.fault("F17", "200 runs finishing at once from 8 processes", "200 rows, byte-identical whatever the order")
 def test_many_runs_that_finish_at_once_are_all_there_in_the_same_bytes(tmp_path, measured):
     preset = replace(PRESETS["smoke"], systems=("relativistic_particle",), models=("second_order_ode", "hnn"), seeds=tuple(range(98)))
