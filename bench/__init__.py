@@ -29,7 +29,7 @@ def load(output: str | Path, system: str, model: str, seed: int = 0):
     if not where.is_dir():
         raise FileNotFoundError(f"no parameters in {where}: committed references hold results only; run the benchmark to train them here")
     try:
-        trained, _ = checkpoints.restore(where, like)
+        trained, _ = checkpoints.restore(where, like, found[0]["run"])
     except ValueError as error:
         raise results.ResultsError(f"{error}: delete {where} and run the benchmark again") from error
     if checkpoints.digest(trained) != found[0]["parameters"]:

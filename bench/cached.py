@@ -1,9 +1,11 @@
 """Data sets on disk, named by all that they are made from: made once, and made again when damaged."""
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from bench import data, identity, locks, sealed
@@ -12,6 +14,7 @@ from bench.presets import Preset
 from systems._system import System
 
 ARRAYS = "arrays.npz"
+LOOKS = 5.0  # s between two looks at whether another process has made it
 PARTS: dict[str, type] = {"training": Split, "validation": Split, "test": Split, "evaluation": Evaluation}
 
 
@@ -22,30 +25,46 @@ def key(name: str, system: System, preset: Preset) -> str:
         "recording": system.recording,
         **{f: getattr(preset, f) for f in DATA_FIELDS if f != "segment" or preset.sampling == "states"},
         "versions": identity.versions(),
+        "device": jax.devices()[0].device_kind,
+        "haste": preset.haste,  # another compilation can mean other bits
     }
     return f"{name}-{identity.digest(identity.canonical(made_from), identity.code(name, None, identity.DATA_CODE))[:16]}"
 
 
-def load(name: str, system: System, preset: Preset, cache: Path, say: Callable[[str], None] = print) -> DataSet:
-    """The data set from the cache, made now if it is not there, or not whole: then `say(line)` is told. One process makes it, others wait."""
+def load(name: str, system: System, preset: Preset, cache: Path, say: Callable[[str], None] = print, waiting: Callable[[], object] = bool) -> DataSet:
+    """The data set from the cache, made now if it is not there, or not whole: then `say(line)` is told.
+
+    One process makes it; others wait, and call `waiting` now and then.
+    """
     folder = cache / "data" / key(name, system, preset)
-    with locks.held(folder.with_name(f"{folder.name}.making"), wait=-1.0):
+    while True:
         try:
-            return read(folder)
-        except FileNotFoundError:
-            pass
-        except sealed.Damaged as error:
-            say(f"{error}: the data set is made again")
-        dataset = data.generate(system, preset)
-        sealed.seal(folder, lambda partial: _write(partial / ARRAYS, dataset))
-        return dataset
+            with locks.held(folder.with_name(f"{folder.name}.making"), LOOKS):
+                return _read_or_make(folder, system, preset, say)
+        except locks.Busy:
+            waiting()
+
+
+def _read_or_make(folder: Path, system: System, preset: Preset, say: Callable[[str], None]) -> DataSet:
+    try:
+        return read(folder)
+    except FileNotFoundError:
+        pass
+    except sealed.Damaged as error:
+        say(f"{error}: the data set is made again")
+    dataset = data.generate(system, preset)
+    sealed.seal(folder, lambda partial: _write(partial / ARRAYS, dataset), of=folder.name)
+    return dataset
 
 
 def read(folder: Path) -> DataSet:
     """A data set from its folder. Raises `FileNotFoundError` or `Damaged`."""
-    sealed.unseal(folder)
-    with np.load(folder / ARRAYS, allow_pickle=False) as file:
-        return DataSet(**{name: part(*(file[f"{name}.{array.name}"] for array in fields(part))) for name, part in PARTS.items()})
+    sealed.unseal(folder, folder.name)
+    try:
+        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+            return DataSet(**{name: part(*(file[f"{name}.{array.name}"] for array in fields(part))) for name, part in PARTS.items()})
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise sealed.Damaged(f"{folder / ARRAYS} holds no data set ({error})") from error
 
 
 def _write(path: Path, dataset: DataSet) -> None:

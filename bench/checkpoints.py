@@ -42,8 +42,8 @@ def digest(tree: Any) -> str:
     return hashlib.sha256("".join(f"{path} {_sum(leaf)} " for path, leaf in _by_path(tree).items()).encode()).hexdigest()
 
 
-def save(folder: Path, tree: Any, notes: dict | None = None) -> None:
-    """Writes a tree of arrays, with notes, into a sealed folder: whole, or not at all. Raises `OSError` if there is no space."""
+def save(folder: Path, tree: Any, notes: dict | None = None, of: str = "") -> None:
+    """Writes a tree of arrays, with notes and what it belongs to, into a sealed folder. Raises `OSError` if there is no space."""
     leaves = _by_path(tree)
 
     def fill(partial: Path) -> None:
@@ -55,22 +55,26 @@ def save(folder: Path, tree: Any, notes: dict | None = None) -> None:
                 raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
             raise
 
-    sealed.seal(folder, fill, {"leaves": {path: _sum(leaf) for path, leaf in leaves.items()}, **(notes or {})})
+    sealed.seal(folder, fill, {"leaves": {path: _sum(leaf) for path, leaf in leaves.items()}, **(notes or {})}, of)
 
 
-def restore(folder: Path, like: Any) -> tuple[Any, dict]:
+def restore(folder: Path, like: Any, of: str = "") -> tuple[Any, dict]:
     """(tree, notes) as they were saved; `like` is a tree of arrays of the same structure, shapes and types.
 
     Raises `FileNotFoundError`, `Damaged`, or `ValueError` if the arrays are those of another architecture.
     """
-    notes = sealed.unseal(folder)
+    notes = sealed.unseal(folder, of)
     expected = _by_path(like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        found = checkpointer.metadata((folder / ARRAYS).absolute()).item_metadata
-        shapes = {path: (tuple(found[path].shape), str(found[path].dtype)) for path in found} if found is not None else {}
-        if shapes != {path: (leaf.shape, str(leaf.dtype)) for path, leaf in expected.items()}:
-            raise ValueError(f"the arrays in {folder} are of another architecture")
-        saved = checkpointer.restore((folder / ARRAYS).absolute(), expected)
+    shapes = {path: (leaf.shape, str(leaf.dtype)) for path, leaf in expected.items()}
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            found = checkpointer.metadata((folder / ARRAYS).absolute()).item_metadata or {}
+            same = {path: (tuple(found[path].shape), str(found[path].dtype)) for path in found} == shapes
+            saved = checkpointer.restore((folder / ARRAYS).absolute(), expected) if same else {}
+    except Exception as error:  # of any type: what orbax meets on a disk that fails between two reads
+        raise Damaged(f"{folder} cannot be read ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})") from error
+    if not same:
+        raise ValueError(f"the arrays in {folder} are of another architecture")
     for path, leaf in saved.items():
         if notes["leaves"].get(path) != _sum(leaf):
             raise Damaged(f"{folder} is damaged: the checksum of {path} does not fit")
@@ -79,6 +83,15 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict]:
 
 def _numbered(folder: Path) -> dict[int, Path]:
     return {int(path.name): path for path in sorted(folder.glob("[0-9]*")) if path.name.isdecimal()}
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"{step:012d}"
+
+
+def _owner(folder: Path, step: int) -> str:
+    """What a checkpoint belongs to: the run, in whose folder that of its checkpoints lies, and the step."""
+    return f"{folder.parent.name} at step {step}"
 
 
 class Checkpoints:
@@ -97,9 +110,12 @@ class Checkpoints:
         """The last states that all runs have whole; without one, their starts."""
         there = [_numbered(folder) for folder in self.folders]
         tried = False
-        for step in sorted(set.intersection(*map(set, there)), reverse=True):
+        common = set.intersection(*map(set, there))
+        if not common and any(there):
+            self.say("the runs of one program have no checkpoint of the same step: the training starts anew")
+        for step in sorted(common, reverse=True):
             try:
-                restored = [self._read(paths[step], start) for paths, start in zip(there, starts, strict=True)]
+                restored = [self._read(folder, step, start) for folder, start in zip(self.folders, starts, strict=True)]
             except (Damaged, ValueError) as error:
                 self.say(f"{error}: an older checkpoint is looked for")
                 tried = True
@@ -114,8 +130,9 @@ class Checkpoints:
             self.say("no whole checkpoint is left: the training starts anew")
         return starts
 
-    def _read(self, path: Path, start: Snapshot) -> tuple[Snapshot, dict]:
-        (model, state, key), notes = restore(path, (start.model, start.state, jax.random.key_data(start.key)))
+    def _read(self, folder: Path, step: int, start: Snapshot) -> tuple[Snapshot, dict]:
+        like = start.model, start.state, jax.random.key_data(start.key)
+        (model, state, key), notes = restore(_path(folder, step), like, _owner(folder, step))
         history = {name: column(name, values) for name, values in sealed.numbers(notes["history"]).items()}
         return Snapshot(notes["step"], model, state, jax.random.wrap_key_data(key), history, notes["diverged_at"]), notes
 
@@ -126,6 +143,9 @@ class Checkpoints:
             try:
                 for folder, snapshot in zip(self.folders, snapshots(), strict=True):
                     self._write(folder, snapshot)
+                for folder in self.folders:  # once all runs have the new one, so that they keep one in common
+                    for path in list(_numbered(folder).values())[:-KEPT]:
+                        shutil.rmtree(path, ignore_errors=True)
             except OSError as error:
                 self.say(f"no checkpoint written ({error.strerror}): training goes on")
             self.last = time.monotonic()
@@ -135,6 +155,5 @@ class Checkpoints:
     def _write(self, folder: Path, snapshot: Snapshot) -> None:
         history = {name: values.tolist() for name, values in snapshot.history.items()}
         notes = {"step": snapshot.step, "history": history, "diverged_at": snapshot.diverged_at, "resumed_at": self.resumed_at}
-        save(folder / f"{snapshot.step:012d}", (snapshot.model, snapshot.state, jax.random.key_data(snapshot.key)), sealed.plain(notes))
-        for path in list(_numbered(folder).values())[:-KEPT]:
-            shutil.rmtree(path, ignore_errors=True)
+        tree = snapshot.model, snapshot.state, jax.random.key_data(snapshot.key)
+        save(_path(folder, snapshot.step), tree, sealed.plain(notes), _owner(folder, snapshot.step))

@@ -68,11 +68,23 @@ class _Worker:
 
     def take(self, job: Job) -> None:
         self.job, self.left, self.since = job, list(job.seeds), time.monotonic()
-        self.connection.send(job)
+        with suppress(OSError):  # it has just died: that is noticed when it is listened to
+            self.connection.send(job)
+
+    def listen(self) -> Iterator[Event]:
+        """All that it has said and nobody heard yet. Raises `EOFError` once it will say no more."""
+        alive = self.process.is_alive()  # asked first: what the dead have said is in the pipe
+        try:
+            while self.connection.poll():
+                yield self.connection.recv()
+        except OSError:
+            alive = False
+        if not alive:
+            raise EOFError
 
     def beyond_limits(self) -> tuple[str, str] | None:
         """(status, why) of a run that takes too long, or too much memory."""
-        if self.job is None or self.connection.poll():  # it has something to say: that comes first
+        if self.job is None:
             return None
         preset = self.job.cell.preset
         if preset.time_limit is not None and time.monotonic() - self.since > preset.time_limit:
@@ -88,12 +100,12 @@ class _Worker:
         if self.job is not None and self.process.is_alive():
             self.process.terminate()
 
-    def end(self, patience: float) -> None:
+    def kill(self, patience: float = 0.0) -> None:
+        """Ends it with all that it started, if it doesn't end by itself."""
         self.process.join(timeout=patience)
         if self.process.is_alive():
             end_tree(self.process.pid or 0)
             self.process.join(timeout=2)
-        self.connection.close()
 
 
 def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], None]) -> None:
@@ -129,24 +141,18 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
             left = left[1:]
         else:
             tell(job, Event("note", seed, why=f"{why}: it is tried again"))
+        put_back(job, left)
+
+    def put_back(job: Job, left: list[int | None]) -> None:
         if left:
             attempt = 1 + attempts.get((job.cell, job.kind, left[0]), 0)
             waiting.insert(0, replace(job, seeds=tuple(left), attempt=attempt))
 
-    def hear(worker: _Worker, job: Job) -> None:
-        """Takes one event of a worker, or notices its death."""
-        try:
-            event = worker.connection.recv() if worker.connection.poll() else None
-        except (EOFError, OSError):
-            event = None
-        if event is None:
-            if not worker.process.is_alive():
-                worker.process.join()
-                give_up(worker, job, "failed", f"its worker died with exit code {worker.process.exitcode}")
-        elif event.what != "finished":
+    def hear(worker: _Worker, job: Job, event: Event) -> None:
+        if event.what != "finished":
             if event.what == "done":
                 worker.left.remove(event.seed)
-            if event.what in ("started", "done"):
+            if event.what in ("started", "done", "waiting"):
                 worker.since = time.monotonic()
             tell(job, event)
         elif event.status == NO_SPACE:
@@ -157,33 +163,58 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
             worker.job = None
             tell(job, event)
 
+    def listen(worker: _Worker) -> bool:
+        """Takes all that a worker has to say; False if it will say no more."""
+        try:
+            for event in worker.listen():
+                if worker.job is not None:
+                    hear(worker, worker.job, event)
+        except EOFError:
+            return False
+        return True
+
+    def end_at_limit(worker: _Worker, status: str, why: str) -> None:
+        """Ends a worker whose run is over its limits; a run that it finished in that moment is finished."""
+        in_hand = worker.left[:1]
+        worker.kill()
+        listen(worker)
+        if worker.job is not None and worker.left[:1] == in_hand:
+            give_up(worker, worker.job, status, why, again=False)
+        elif worker.job is not None:
+            job, left, worker.job = worker.job, worker.left, None
+            put_back(job, left)
+
     finished = False
     try:
         for number in range(min(workers, len(waiting))):
             assign(number)
         looked = time.monotonic()
-        while busy := {number: w for number, w in pool.items() if w.job is not None}:
-            sources: dict = {source: number for number, w in busy.items() for source in (w.connection, w.process.sentinel)}
-            for number in {sources[source] for source in wait(list(sources), timeout=LOOKS)}:
-                if (job := pool[number].job) is not None:
-                    hear(pool[number], job)
+        while busy := [worker for worker in pool.values() if worker.job is not None]:
+            sources: dict = {source: worker for worker in busy for source in (worker.connection, worker.process.sentinel)}
+            for worker in {sources[source] for source in wait(list(sources), timeout=LOOKS)}:
+                if not listen(worker) and worker.job is not None:
+                    worker.kill(patience=1.0)  # it may have closed its end alone
+                    give_up(worker, worker.job, "failed", f"its worker died with exit code {worker.process.exitcode}")
             if time.monotonic() - looked >= LOOKS:
                 looked = time.monotonic()
                 for worker in pool.values():
-                    if worker.job is not None and (beyond := worker.beyond_limits()):
-                        end_tree(worker.process.pid or 0)
-                        worker.process.join(timeout=2)
-                        give_up(worker, worker.job, *beyond, again=False)
+                    if beyond := worker.beyond_limits():
+                        end_at_limit(worker, *beyond)
             for number, worker in pool.items():
                 if worker.job is None:
                     assign(number)
         finished = True
     finally:
-        for worker in pool.values():
-            worker.ask_to_end()
-        deadline = time.monotonic() + (2.0 if finished else FAREWELL)
-        for worker in pool.values():
-            worker.end(max(0.0, deadline - time.monotonic()))
+        try:
+            for worker in pool.values():
+                worker.ask_to_end()
+            deadline = time.monotonic() + (2.0 if finished else FAREWELL)
+            for worker in pool.values():
+                worker.kill(max(0.0, deadline - time.monotonic()))
+        finally:  # also when asked to end once more, by somebody who doesn't want to wait
+            for worker in pool.values():
+                worker.kill()
+                worker.connection.close()
 
 
 class Failed(RuntimeError):

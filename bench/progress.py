@@ -1,6 +1,7 @@
 """What a person sees while a grid runs: a live table in a terminal, plain lines elsewhere."""
 
 import time
+from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -53,7 +54,8 @@ class Progress:
 
     def __exit__(self, *_):
         if self.live:
-            self.live.stop()
+            with suppress(OSError):  # the terminal may be gone
+                self.live.stop()
 
     def tell(self, job: Job, event: Event) -> None:
         """Takes note of an event."""

@@ -96,12 +96,22 @@ def read_sealed(path: Path, kind: str) -> dict:
             sealed.check_stamp(path, content)
             return content
         if isinstance(schema, int) and schema > SCHEMA:
-            raise ResultsError(f"{path} has schema {schema}, this version reads up to {SCHEMA}: update the code, or choose another folder")
+            todo = f"update the code, or choose another folder{_if_damaged(path, content)}"
+            raise ResultsError(f"{path} has schema {schema}, this version reads up to {SCHEMA}: {todo}")
         return migrations.migrate(path, kind, content)
     except FileNotFoundError:
         raise ResultsError(f"there is no {path}: run `python -m bench run` first, or give another folder") from None
     except Damaged as error:
         raise DamagedResult(f"{error}: {again}") from error
+
+
+def _if_damaged(path: Path, content: dict) -> str:
+    """A hint, since a flipped bit can make a number larger."""
+    try:
+        sealed.check_stamp(path, content)
+    except Damaged:
+        return "; its checksum does not fit either: if no newer version was ever used here it is damaged, and may be removed"
+    return ""
 
 
 def write(folder: Path, result: dict, curves: dict[str, np.ndarray] | None = None) -> None:

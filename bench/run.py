@@ -1,6 +1,7 @@
 """`bench run`: does what is missing of a grid, measures its speed, and derives the tables."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -29,9 +30,7 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
     for folder in (output, cache):
         _require_writable(folder)
     with locks.held(output):
-        if (output / results.GRID).exists():
-            _refuse_newer(output)
-        states = {(cell, seed): _state(output, cell, seed, console) for cell in cells for seed in cell.seeds}
+        states = _states(output, cells, console)
         grid.write_manifest(output, name, preset)
         failed = _work(name, states, output, cache, workers, console)
         holes = tables.write(output)
@@ -39,22 +38,26 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         return 1 if failed or holes else 0
 
 
-def _refuse_newer(output: Path) -> None:
-    """Raises `ResultsError` for a grid of a newer version, which must not be overwritten; one that is damaged may be."""
-    try:
-        grid.read_manifest(output)
-    except results.DamagedResult:
-        results.set_aside(output / results.GRID)
-
-
-def _state(output: Path, cell: Cell, seed: int | None, console: Console) -> str:
-    """As `grid.state`; a damaged result is set aside."""
-    try:
-        return grid.state(output, cell, seed)
-    except results.DamagedResult as error:
-        aside = results.set_aside(grid.folder(output, cell.run_id(seed)) / results.RESULT)
+def _states(output: Path, cells: list[Cell], console: Console) -> dict[tuple[Cell, int | None], str]:
+    """State of each run. Raises `ResultsError` for what a newer version wrote; only then is what is damaged set aside, and said."""
+    states, damaged = {}, {}
+    if (output / results.GRID).exists():
+        try:
+            grid.read_manifest(output)
+        except results.DamagedResult as error:
+            damaged[None] = output / results.GRID, error
+    for run in ((cell, seed) for cell in cells for seed in cell.seeds):
+        try:
+            states[run] = grid.state(output, *run)
+        except results.DamagedResult as error:
+            states[run] = ""  # it keeps its place in the order
+            damaged[run] = grid.folder(output, run[0].run_id(run[1])) / results.RESULT, error
+    for run, (path, error) in damaged.items():
+        aside = results.set_aside(path)
         console.print(f"{error} (kept as {aside.name})", highlight=False, markup=False, soft_wrap=True)
-        return grid.state(output, cell, seed)
+        if run is not None:
+            states[run] = grid.state(output, *run)
+    return states
 
 
 def require_not_reference(output: Path, allowed: bool) -> None:
@@ -114,11 +117,20 @@ def _follow(title: str, jobs: list[Job], workers: int, output: Path, console: Co
 
 
 def _record_loss(output: Path, cell: Cell, event: Event) -> None:
-    """A run that cannot be done is a result too: the table shows the hole, and the next `bench run` tries it again."""
+    """A run that cannot be done is a result too: the table shows the hole, and the next `bench run` tries it again.
+
+    One that was finished before something else went wrong stays so, and what was measured of an older version stays measured.
+    """
     run = cell.run_id(event.seed)
+    where = grid.folder(output, run)
+    speed = {}
+    with suppress(results.ResultsError):  # there is none, or none that is whole
+        if grid.state(output, cell, event.seed) in ("measure", "done"):
+            return
+        speed = results.read(where)["speed"]
     result = {"run": run, "system": cell.system, "model": cell.model, "seed": event.seed, "status": event.status, "why": event.why}
     code = {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code}
-    results.write(grid.folder(output, run), result | {"configuration": {}, "metrics": {}, "speed": {}, "provenance": code})
+    results.write(where, result | {"configuration": {}, "metrics": {}, "speed": speed, "provenance": code})
 
 
 def _require_writable(folder: Path) -> None:

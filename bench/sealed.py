@@ -143,10 +143,10 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def seal(folder: Path, fill: Callable[[Path], Any], notes: dict | None = None) -> None:
+def seal(folder: Path, fill: Callable[[Path], Any], notes: dict | None = None, of: str = "") -> None:
     """Makes a folder that is there whole or not at all: `fill(path)` writes files, then a manifest lists them with sizes and SHA-256.
 
-    `notes` are kept in the manifest. What was under that name before is replaced.
+    `notes` are kept in the manifest, and `of`: what the folder belongs to. What was under that name before is replaced.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(folder)
@@ -154,7 +154,7 @@ def seal(folder: Path, fill: Callable[[Path], Any], notes: dict | None = None) -
         partial.mkdir()
         fill(partial)
         files = _files(partial)
-        manifest = stamped({"files": {name: _sum(path) for name, path in files.items()}, "notes": notes or {}})
+        manifest = stamped({"of": of, "files": {name: _sum(path) for name, path in files.items()}, "notes": notes or {}})
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
         for path in (*files.values(), partial / MANIFEST, *(p for p in partial.rglob("*") if p.is_dir()), partial):
             _flush(path)
@@ -169,7 +169,7 @@ def seal(folder: Path, fill: Callable[[Path], Any], notes: dict | None = None) -
 
 
 def _discard(partial: Path) -> None:
-    """Removes a folder into which a thread of orbax may still be writing when its save has failed; `bench clean` removes what is left even so."""
+    """Removes a folder into which a thread of orbax may still be writing when its save has failed; `sweep` removes what is left even so."""
     for _ in range(20):
         shutil.rmtree(partial, ignore_errors=True)
         if not partial.exists():
@@ -177,8 +177,29 @@ def _discard(partial: Path) -> None:
         time.sleep(0.1)
 
 
-def unseal(folder: Path) -> dict:
-    """The notes of a sealed folder, after every file in it was compared with its manifest. Raises `FileNotFoundError` or `Damaged`."""
+def sweep(folder: Path) -> None:
+    """Removes what interrupted writes left in a folder. For who holds its lock: nobody else writes there."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def unseal(folder: Path, of: str | None = None) -> dict:
+    """The notes of a sealed folder, after every file in it was compared with its manifest.
+
+    Raises `FileNotFoundError`, or `Damaged`, also where it belongs to something else than `of` (None: whatever it is).
+    """
+    try:
+        return _unseal(folder, of)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Damaged(f"{folder} cannot be read ({error.strerror or error})") from error
+
+
+def _unseal(folder: Path, of: str | None) -> dict:
     if folder.is_symlink() or not folder.is_dir():
         if os.path.lexists(folder):
             raise Damaged(f"{folder} is damaged: it is no folder")
@@ -188,6 +209,8 @@ def unseal(folder: Path) -> dict:
     except FileNotFoundError:
         raise Damaged(f"{folder} is damaged: it has no {MANIFEST}") from None
     check_stamp(folder / MANIFEST, manifest)
+    if of is not None and manifest.get("of") != of:
+        raise Damaged(f"{folder} is damaged: it belongs to {str(manifest.get('of'))[:80] or 'something else'}, not to {of}")
     listed, found = manifest["files"], _files(folder)
     for name in sorted(listed.keys() | found.keys()):
         if name not in found:

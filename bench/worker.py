@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -41,7 +41,7 @@ class Job:
 class Event:
     """What a worker tells the grid about one run; `seed` is -1 where it speaks of the whole job."""
 
-    what: Literal["started", "step", "evaluating", "done", "value", "note", "finished"]
+    what: Literal["started", "step", "evaluating", "done", "value", "note", "waiting", "finished"]
     seed: int | None = None
     step: int = 0
     value: float = 0.0  # loss of a step, criterion of a tuning trial, seconds spent compiling in a finished job
@@ -89,21 +89,28 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
     from bench.measure import Compiler
 
     compiler, before = Compiler(), 0.0
-    try:
-        while (job := connection.recv()) is not None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # the grid has ended: nobody waits for more
+        while (job := _next(connection)) is not None:
             try:
                 perform(job, connection.send)
             except Interrupted:
                 return
             except Exception as error:
-                traceback.print_exc()
                 what = NO_SPACE if sealed.is_full(error) else traceback.format_exc(limit=-1).strip().splitlines()[-1]
                 connection.send(Event("finished", -1, status=what))
+                with suppress(OSError):  # where the disk is full, the log is too
+                    traceback.print_exc()
             else:
                 connection.send(Event("finished", -1, value=compiler.seconds - before))
             before = compiler.seconds
+
+
+def _next(connection: Connection) -> Job | None:
+    """The next job; None if there is none, or if the grid has ended."""
+    try:
+        return connection.recv()
     except (EOFError, OSError):
-        pass  # the grid has ended: nobody waits for more
+        return None
 
 
 def alone(connection: Connection, log: Path, cache: Path, module: str, name: str) -> None:
@@ -116,8 +123,9 @@ def alone(connection: Connection, log: Path, cache: Path, module: str, name: str
         for item in getattr(importlib.import_module(module), name)(*connection.recv()):
             connection.send(item)
     except Exception as error:
-        traceback.print_exc()
         connection.send(("failed", f"{type(error).__name__}: {error}"))
+        with suppress(OSError):
+            traceback.print_exc()
     else:
         connection.send(("finished", ""))
 
@@ -132,7 +140,11 @@ def perform(job: Job, send) -> None:
 
     cell = job.cell
     system = cell.get_system()
-    dataset = cached.load(cell.system, system, cell.preset, job.cache, lambda line: send(Event("note", -1, why=line)))
+
+    def say(line: str) -> None:
+        send(Event("note", -1, why=line))
+
+    dataset = cached.load(cell.system, system, cell.preset, job.cache, say, lambda: send(Event("waiting", -1)))
     evaluate = Evaluator(system, dataset)
     if cell.is_floor:
         send(Event("started", None))
@@ -167,6 +179,7 @@ def _run(job: Job, seeds: tuple[int, ...], trainer, evaluate, send) -> None:
     with ExitStack() as stack:
         for seed in seeds:
             stack.enter_context(locks.held(_folder(job, seed), PATIENCE))
+            sealed.sweep(_folder(job, seed))
             send(Event("started", seed))
         before = {seed: _trained_before(job, seed, trainer, send) for seed in seeds}
         todo = [seed for seed in seeds if before[seed] is None]
@@ -200,7 +213,7 @@ def _save(job: Job, seed: int, trained, resumed_at: list[int]) -> None:
 
     notes = {"history": {name: values.tolist() for name, values in trained.history.items()}, "diverged_at": trained.diverged_at}
     notes |= {"validation_loss": trained.validation_loss, "resumed_at": resumed_at, "attempt": job.attempt if seed == job.seeds[0] else 1}
-    checkpoints.save(_folder(job, seed) / results.PARAMETERS, trained.model, sealed.plain(notes))
+    checkpoints.save(_folder(job, seed) / results.PARAMETERS, trained.model, sealed.plain(notes), job.cell.run_id(seed))
 
 
 def _read_trained(job: Job, seed: int, trainer):
@@ -208,7 +221,7 @@ def _read_trained(job: Job, seed: int, trainer):
     from bench import checkpoints, results, train
 
     like = train.initial(trainer.model, trainer.system.spec, trainer.values, trainer.scales, seed)
-    model, notes = checkpoints.restore(_folder(job, seed) / results.PARAMETERS, like)
+    model, notes = checkpoints.restore(_folder(job, seed) / results.PARAMETERS, like, job.cell.run_id(seed))
     numbers = sealed.numbers(notes)
     history = {name: train.column(name, values) for name, values in sealed.numbers(notes["history"]).items()}
     return train.Trained(model, history, numbers["validation_loss"], notes["diverged_at"]), notes

@@ -80,3 +80,13 @@ def test_a_full_disk_is_told_from_other_errors_of_the_library(tmp_path, monkeypa
     with pytest.raises(ValueError, match="something else"):
         checkpoints.save(tmp_path / "tree", TREE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whatever_orbax_meets_on_a_disk_that_fails_is_damage(tmp_path, monkeypatch):
+    def odd(*_):
+        raise RuntimeError("DATA_LOSS: the store is gone")
+
+    checkpoints.save(tmp_path / "tree", TREE)
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", odd)
+    with pytest.raises(sealed.Damaged, match="RuntimeError: DATA_LOSS: the store is gone"):
+        checkpoints.restore(tmp_path / "tree", TREE)

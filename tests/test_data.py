@@ -1,5 +1,6 @@
 """Data sets are true, split by trajectory, and believed only while they are whole."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import pytest
 
 import models
 import systems
-from bench import cached, data, identity, train
+from bench import cached, data, identity, locks, sealed, train
 from bench.presets import PRESETS
 from systems.relativistic_particle import RelativisticParticle
 
@@ -141,6 +142,38 @@ def test_processes_that_need_the_same_data_set_make_it_once(makings, particle, t
     assert makings == [1]
 
 
+def test_while_another_makes_it_who_waits_says_so_now_and_then(makings, tmp_path, monkeypatch):
+    monkeypatch.setattr(cached, "LOOKS", 0.05)
+    system, waited, done = systems.get(PARTICLE), [], threading.Event()
+
+    def waiting():
+        waited.append(1)
+        if len(waited) == 3:
+            done.set()
+
+    def other():
+        with locks.held(tmp_path / "data" / f"{cached.key(PARTICLE, system, TINY)}.making"):
+            ready.set()
+            done.wait()
+
+    ready = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(other)
+        ready.wait()
+        cached.load(PARTICLE, system, TINY, tmp_path, waiting=waiting)
+    assert len(waited) >= 3
+    assert makings == [1]
+
+
+@pytest.mark.usefixtures("makings")
+def test_a_data_set_under_the_name_of_another_is_refused(tmp_path):
+    load(tmp_path)
+    right = tmp_path / "data" / cached.key(PARTICLE, systems.get(PARTICLE), TINY)
+    right.rename(other := right.with_name("wave-0123456789abcdef"))
+    with pytest.raises(sealed.Damaged, match=f"it belongs to {right.name}, not to {other.name}"):
+        cached.read(other)
+
+
 @pytest.mark.usefixtures("makings")
 def test_a_making_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
@@ -159,6 +192,7 @@ def test_a_data_set_is_named_by_all_that_it_is_made_from(monkeypatch):
     assert set(changes) | {"segment"} == set(data.DATA_FIELDS)
     others = {key(**{name: value}) for name, value in changes.items()} | {key(constants="paper"), key(system="wave")}
     assert len(others - {usual}) == len(changes) + 2
+    assert key(haste=not TINY.haste) != usual  # another compilation can mean other bits
     assert key(segment=7) == usual == key(steps=77, batch=16, models=("lnn",), seeds=(5,))
     assert key(segment=7, sampling="states") != key(sampling="states")
     monkeypatch.setattr(identity, "versions", lambda: {"jax": "other"})

@@ -11,7 +11,7 @@ from rich.console import Console
 from small_results import flip
 
 import bench.run
-from bench import cli, grid, results, tables
+from bench import cli, grid, results, sealed, tables
 from bench.presets import PRESETS
 from bench.run import run
 from bench.worker import Event
@@ -204,3 +204,58 @@ def test_a_run_that_is_lost_leaves_a_result_that_says_why_and_is_tried_again(tmp
     assert (result["status"], result["why"]) == ("timeout", "over its time limit of 3 s, attempt 1 (see worker-0.log)")
     assert "hnn (0 of 2 runs; 2 timeout)" in (tmp_path / "out" / "table.md").read_text()
     assert "timeout: over its time limit of 3 s" in said.getvalue()
+
+
+def stopped(status):
+    """A pool in which every run is lost."""
+
+    def run(jobs, workers, logs, tell):
+        for job in jobs:
+            for seed in job.seeds:
+                tell(job, Event("started", seed))
+                tell(job, Event("done", seed, status=status, why="for a reason"))
+
+    return run
+
+
+def quietly(output, cache):
+    return run("smoke", PRESET, output, cache, 1, Console(file=io.StringIO()))
+
+
+def test_a_run_that_was_finished_before_it_was_lost_stays_finished(output, cells, tmp_path, monkeypatch):
+    """Its result was on disk when what came after it, such as the measuring of its speed, went wrong."""
+    cell = cells["hnn"]
+    folder = grid.folder(output, cell.run_id(1))
+    shutil.move(folder, tmp_path / "kept")
+
+    def lost(jobs, *rest):
+        if not folder.exists():
+            shutil.move(tmp_path / "kept", folder)
+        stopped("failed")(jobs, *rest)
+
+    monkeypatch.setattr(bench.run.pool, "run", lost)
+    before = results.read(tmp_path / "kept")
+    assert quietly(output, tmp_path / "cache") == 1  # something did fail
+    assert results.read(folder) == before
+
+
+def test_what_was_measured_is_kept_when_a_new_evaluation_fails(output, cells, tmp_path, monkeypatch):
+    cell = cells["hnn"]
+    write(output, cell, 0, provenance={**results.read(grid.folder(output, cell.run_id(0)))["provenance"], "evaluation_code": "older"})
+    monkeypatch.setattr(bench.run.pool, "run", stopped("timeout"))
+    assert quietly(output, tmp_path / "cache") == 1
+    result = results.read(grid.folder(output, cell.run_id(0)))
+    assert (result["status"], result["metrics"], result["speed"]) == ("timeout", {}, {"train_seconds": 3.0})
+
+
+def test_nothing_is_set_aside_where_something_is_refused(output, cells, tmp_path):
+    damaged, newer = (grid.folder(output, cells["hnn"].run_id(seed)) / "result.json" for seed in (0, 1))
+    flip(damaged, 100)
+    results.write_json(newer, sealed.stamped({**sealed.read_json(newer), "schema": results.SCHEMA + 1}))
+    before = {path: path.read_bytes() for path in output.rglob("*.*") if path.is_file()}
+    with pytest.raises(results.ResultsError, match=f"has schema {results.SCHEMA + 1}.*choose another folder$"):
+        quietly(output, tmp_path / "cache")
+    assert {path: path.read_bytes() for path in output.rglob("*.*") if path.is_file() and path.name != ".lock"} == before
+    newer.write_text(newer.read_text().replace('"status": "finished"', '"status": "diverged"'))
+    with pytest.raises(results.ResultsError, match="its checksum does not fit either"):
+        quietly(output, tmp_path / "cache")

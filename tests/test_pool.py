@@ -40,6 +40,16 @@ def arrive(*cell) -> Play:
 def perform(job, send) -> None:
     for seed in job.seeds:
         send(Event("started", seed))
+        if job.cell.acts[seed] == "waits for another":
+            for _ in range(14):
+                send(Event("waiting", -1))
+                time.sleep(1)
+        if job.cell.acts[seed] == "says nothing more":
+            send.__self__.close()
+            time.sleep(600)
+        if job.cell.acts[seed] == "is done, then hangs":
+            send(Event("done", seed, status="finished", step=job.attempt, value=os.getpid()))
+            time.sleep(600)
         act(job.cell.acts[seed], job.cell.scratch)
         send(Event("done", seed, status="finished", step=job.attempt, value=os.getpid()))
 
@@ -144,6 +154,47 @@ def test_the_time_limit_is_that_of_a_run_and_not_of_all_seeds_together(play):
     assert {event.status for event in done.values()} == {"finished"}
 
 
+def test_waiting_for_what_another_process_makes_is_not_counted(play):
+    done, _ = play("waits for another", preset=replace(SMOKE, time_limit=12.0))
+    assert done["lnn", 0].status == "finished"
+
+
+def test_a_worker_that_closed_its_end_is_ended_and_its_run_tried_again(play):
+    done, _ = play("says nothing more", "well")
+    assert done["lnn", 0].status == "failed"
+    assert "its worker died with exit code -9, attempt 2" in done["lnn", 0].why
+    assert done["lnn", 1].status == "finished"
+
+
+def test_a_run_that_is_done_when_its_worker_is_ended_stays_done(play):
+    done, _ = play("is done, then hangs", "well", preset=replace(SMOKE, time_limit=12.0))
+    assert done["lnn", 0].status == "finished"
+    assert done["lnn", 1].status == "timeout"
+
+
+def test_a_done_that_is_still_in_the_pipe_when_its_worker_is_ended_counts(play, monkeypatch):
+    """The worker is found over its limit in the moment in which it has said that it is done."""
+    beyond_limits, listen = pool._Worker.beyond_limits, pool._Worker.listen
+    ended = []
+
+    def late(worker):
+        if not ended and worker.job is not None and worker.job.cell.model == "lnn" and worker.left[0] == 0:
+            deadline = time.monotonic() + 60
+            while not worker.connection.poll() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            ended.append(1)
+            time.sleep(1)  # started and done both lie in the pipe by now
+            return "timeout", "over its time limit"
+        return beyond_limits(worker)
+
+    monkeypatch.setattr(pool._Worker, "beyond_limits", late)
+    monkeypatch.setattr(pool._Worker, "listen", lambda worker: listen(worker) if ended else iter(()))
+    done, told = play("well", "well")
+    assert ended
+    assert {event.status for event in done.values()} == {"finished"}
+    assert [event.seed for _, event in told if event.what == "done"] == [0, 1]
+
+
 @pytest.mark.parametrize("what", ["grows", "has a child that grows"])
 def test_a_run_over_its_memory_limit_is_failed_and_ended_with_its_children(play, tmp_path, what):
     done, _ = play(what, "well", preset=replace(SMOKE, memory_limit=0.6))
@@ -164,6 +215,16 @@ def test_whatever_ends_the_grid_leaves_no_worker_behind(tmp_path):
     def interrupted(job, event):
         raise KeyboardInterrupt
 
+    jobs = [Job("run", Play(SMOKE, "wave", "lnn", ("hangs",), tmp_path), (0,), tmp_path, tmp_path) for _ in range(2)]
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(jobs, 2, tmp_path / "logs", interrupted)
+
+
+def test_asked_to_end_twice_the_grid_leaves_no_worker_behind_either(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool._Worker, "ask_to_end", interrupted)  # the second one comes during the farewell
     jobs = [Job("run", Play(SMOKE, "wave", "lnn", ("hangs",), tmp_path), (0,), tmp_path, tmp_path) for _ in range(2)]
     with pytest.raises(KeyboardInterrupt):
         pool.run(jobs, 2, tmp_path / "logs", interrupted)

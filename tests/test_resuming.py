@@ -129,6 +129,48 @@ def test_only_a_state_that_all_seeds_of_a_program_have_is_taken_up(tmp_path):
     assert [bits(one) for one in trained] == undisturbed((3, 5))
 
 
+def test_runs_of_one_program_that_have_no_checkpoint_in_common_start_anew_and_it_is_said(tmp_path):
+    folders = [tmp_path / "3", tmp_path / "5"]
+    interrupted(3, (3, 5), folders)
+    shutil.rmtree(folders[0] / f"{12:012d}")
+    shutil.rmtree(folders[1] / f"{8:012d}")
+    said = []
+    trained = train_until(10, (3, 5), folders, said)
+    assert said == ["the runs of one program have no checkpoint of the same step: the training starts anew"]
+    assert [bits(one) for one in trained] == undisturbed((3, 5))
+
+
+def test_no_old_checkpoint_goes_before_all_runs_have_the_new_one(tmp_path, monkeypatch):
+    folders = [tmp_path / "3", tmp_path / "5"]
+    interrupted(3, (3, 5), folders)
+    save = checkpoints.save
+
+    def only_the_first(folder, *rest):
+        if folder.parent == folders[1]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(folder, *rest)
+
+    monkeypatch.setattr(checkpoints, "save", only_the_first)
+    interrupted(1, (3, 5), folders)
+    assert [kept(folder) for folder in folders] == [[8, 12, 16], [8, 12]]
+
+
+@pytest.mark.parametrize("other", ["run", "step"])
+def test_a_checkpoint_of_another_run_or_step_is_refused(tmp_path, other):
+    folder = tmp_path / "run" / "checkpoints"
+    interrupted(3, (3,), [folder])
+    if other == "run":
+        folder = shutil.copytree(folder, tmp_path / "other" / "checkpoints")
+    else:
+        (folder / f"{12:012d}").rename(folder / f"{16:012d}")
+    said = []
+    (trained,) = train_until(10, (3,), [folder], said)
+    belongs = "it belongs to run at step 12, not to " + ("other at step 12" if other == "run" else "run at step 16")
+    assert belongs in said[0]
+    assert said[-1] == ("no whole checkpoint is left: the training starts anew" if other == "run" else "taken up again at step 8")
+    assert bits(trained) == undisturbed((3,))[0]
+
+
 def test_what_else_lies_among_the_checkpoints_is_left_alone(tmp_path):
     interrupted(2, (3,), [tmp_path])
     shutil.copytree(tmp_path / f"{8:012d}", tmp_path / f".{12:012d}.0a1b2c3d.partial")

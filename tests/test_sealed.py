@@ -181,3 +181,31 @@ def test_a_full_disk_and_a_full_quota_are_told_from_other_errors():
     assert sealed.is_full(OSError(errno.EDQUOT, ""))
     assert not sealed.is_full(OSError(errno.EACCES, ""))
     assert not sealed.is_full(ValueError("No space left on device"))
+
+
+def test_a_folder_that_belongs_to_something_else_is_refused(tmp_path):
+    sealed.seal(tmp_path / "sealed", fill, of="one run")
+    assert sealed.unseal(tmp_path / "sealed", "one run") == sealed.unseal(tmp_path / "sealed") == {}
+    with pytest.raises(Damaged, match="it belongs to one run, not to another"):
+        sealed.unseal(tmp_path / "sealed", "another")
+
+
+def test_a_disk_that_cannot_be_read_is_damage(folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sealed.hashlib, "file_digest", broken)
+    with pytest.raises(Damaged, match=r"cannot be read \(Input/output error\)"):
+        sealed.unseal(folder)
+
+
+def test_what_interrupted_writes_left_is_swept_and_nothing_else(folder, tmp_path):
+    (tmp_path / ".a.0a1b2c3d.partial" / "in it").mkdir(parents=True)
+    (tmp_path / ".b.0a1b2c3d.partial").write_text("half")
+    (tmp_path / ".c.0a1b2c3d.partial").symlink_to(folder)
+    (tmp_path / "mine.partial").write_text("mine")
+    before = files(folder)
+    sealed.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"sealed", "mine.partial"}
+    assert files(folder) == before
+    sealed.sweep(tmp_path / "nowhere")
