@@ -58,8 +58,8 @@ def save(folder: Path, tree: Any, notes: dict | None = None, of: str = "") -> No
     sealed.seal(folder, fill, {"leaves": {path: _sum(leaf) for path, leaf in leaves.items()}, **(notes or {})}, of)
 
 
-def restore(folder: Path, like: Any, of: str = "") -> tuple[Any, dict]:
-    """(tree, notes) as they were saved; `like` is a tree of arrays of the same structure, shapes and types.
+def restore(folder: Path, like: Any, of: str | None = None) -> tuple[Any, dict]:
+    """(tree, notes) as they were saved; `like` is a tree of arrays of the same structure, shapes and types, `of` what they must belong to, if given.
 
     Raises `FileNotFoundError`, `Damaged`, or `ValueError` if the arrays are those of another architecture.
     """

@@ -133,7 +133,7 @@ def test_two_grids_in_one_folder_do_not_meet(scene, expected, measured):
 
 def going_on(root) -> list[psutil.Process]:
     """Processes that work in a folder."""
-    return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] and p.info["cwd"].startswith(str(root))]
+    return [p for p in psutil.process_iter(["cwd", "name"]) if p.info["cwd"] and p.info["cwd"].startswith(str(root))]
 
 
 @pytest.mark.fault("F20", "Ctrl-C during set-up, then `make bench`", "set-up completes; no half-made environment is believed")
@@ -149,7 +149,7 @@ def test_an_interrupted_set_up_is_done_again(tmp_path, short, measured):
         "while the folder is made": lambda: (root / ".venv").exists(),
         "while pip installs uv": lambda: list((root / ".venv").glob("lib/*/site-packages/pip")),
         "while packages are installed": lambda: (
-            any("install" in p.cmdline() for p in going_on(root) if p.name() == "uv") or list((root / ".venv").glob("lib/*/site-packages/numpy*"))
+            any(p.info["name"] == "uv" for p in going_on(root)) or list((root / ".venv").glob("lib/*/site-packages/numpy*"))
         ),
     }
     for moment in list(moments)[: 1 if short else None]:

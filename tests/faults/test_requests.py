@@ -92,10 +92,10 @@ def test_malformed_configurations_are_refused_by_name(tmp_path, monkeypatch, cap
 
 
 CLOCK = """
-import os, time
-if "SET_BACK_AFTER" in os.environ:
-    start, right = time.monotonic(), time.time
-    time.time = lambda: right() - (3600 if time.monotonic() - start > float(os.environ["SET_BACK_AFTER"]) else 0)
+import glob, os, time
+if "SET_BACK_ONCE_THERE_IS" in os.environ:
+    right = time.time
+    time.time = lambda: right() - 3600 * bool(glob.glob(os.environ["SET_BACK_ONCE_THERE_IS"]))
 """
 
 
@@ -109,8 +109,8 @@ def test_odd_machines_run_and_the_provenance_says_so(tmp_path, warm, measured):
     scene = Scene(tmp_path / "résultats à moi, λ = 1", {"sitecustomize.py": CLOCK}, warm)
     tools = tmp_path / "no git here"
     tools.mkdir()
-    env = {"LANG": "C", "LC_ALL": "C", "PATH": str(tools), "SET_BACK_AFTER": "6"}
-    done = scene.bench("run", "smoke", *ONE, "--steps", "400", **env)
+    env = {"LANG": "C", "LC_ALL": "C", "PATH": str(tools), "SET_BACK_ONCE_THERE_IS": "results/latest/smoke/runs/*-hnn-*/.lock"}
+    done = scene.bench("run", "smoke", *ONE, **env)
     assert done.code == 0, done.said
     (result,) = [r for r in scene.rows().values() if r["model"] == "hnn"]
     odd = result["provenance"]
