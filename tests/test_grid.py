@@ -177,8 +177,11 @@ def test_a_model_whose_parameters_are_damaged_or_anothers_is_not_loaded(copy):
     with pytest.raises(FileNotFoundError, match="no parameters in"):
         bench.load(copy, "relativistic_particle", "hnn", seed=1)
     shutil.copytree(other / "parameters", where / "parameters")
-    with pytest.raises(results.ResultsError, match="are not those of its result"):
+    with pytest.raises(results.ResultsError, match=r"it belongs to relativistic_particle-hnn-s0.*, not to relativistic_particle-hnn-s1"):
         bench.load(copy, "relativistic_particle", "hnn", seed=1)
+    results.write(other, {**results.read(other), "parameters": "0" * 64})
+    with pytest.raises(results.ResultsError, match="are not those of its result"):
+        bench.load(copy, "relativistic_particle", "hnn", seed=0)
 
 
 def test_a_training_whose_loss_turns_nan_ends_as_diverged_and_the_table_shows_it(tmp_path, cache):
