@@ -1,6 +1,5 @@
 """Evaluation: a trained model, or a floor, against the true system, on held-out states and in long rollouts."""
 
-from collections.abc import Callable
 from functools import partial
 from math import gcd
 
@@ -10,24 +9,15 @@ import numpy as np
 
 from bench import metrics
 from bench.data import DataSet, Split
+from bench.evidence import Evidence, in_single
 from bench.train import ONCE, smallest_mass_eigenvalue
 from systems._integrators import rollout
-from systems._system import Spec, System
+from systems._system import System
 
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
 PIECE = 10  # frames of a rollout in one compiled program
+FILM = 10_000  # numbers at most of the motion from the first start that is stored to be looked at
 CURVE_POINTS = 200  # in time, of a stored curve: what a figure can show
-
-
-def in_single(function: Callable, x, c, spec: Spec):
-    """Calls a model as it was trained, in float32, and gives the result back in x's own precision.
-
-    States are kept in float64 between the steps of a rollout and angles are brought to [−π, π] before the cast: rounding 10⁴ states, and
-    angles of many turns, would cost more energy than the integrator.
-    """
-    turns = jnp.round(x[0] / (2 * jnp.pi)) * jnp.array(spec.is_angle()) if not spec.lattice else 0.0
-    wrapped = x.at[0].add(-2 * jnp.pi * turns)
-    return function(wrapped.astype(jnp.float32), c.astype(jnp.float32)).astype(x.dtype)
 
 
 class Evaluator:
@@ -39,6 +29,7 @@ class Evaluator:
         chosen = np.linspace(0, len(x) - 1, min(TEST_STATES, len(x))).astype(int)
         self.test = x[chosen], rate[chosen], c[chosen]
         self.limit = self._limit()
+        self.evidence = Evidence(system, data)
         self._predict = jax.jit(self._predicted_rates)
         self.begin = jax.jit(self._begin, static_argnames="stride")
         self.piece = jax.jit(self._piece, static_argnames=("frames", "stride"))
@@ -64,7 +55,7 @@ class Evaluator:
             x, _, c = self.test
             results["smallest_mass_eigenvalue"] = float(smallest_mass_eigenvalue(model, jnp.float32(x[:512]), jnp.float32(c[:512])))
         rollout_metrics, curves = self.rollout_metrics(model)
-        return results | rollout_metrics, curves
+        return results | rollout_metrics, curves | {name: values.astype(np.float32) for name, values in self.evidence(model).items()}
 
     def _predicted_rates(self, model, x, c):
         """ẋ̂ in the (q, v) chart at states x = (q, v)."""
@@ -175,6 +166,9 @@ class Evaluator:
             results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, -1], c, diverged < frames)
         time = recording.evaluation_frame * (1 + np.arange(frames)[shown])
         curves = {"time": time, "energy_error": energy[:, shown], "rollout_error": state[:, shown]}
+        film = predicted[0, :, :1] if spec.lattice else predicted[0]
+        every = -(-film.size // FILM)
+        curves |= {"prediction_time": recording.evaluation_frame * (1 + np.arange(frames)[::every]), "prediction": film[::every]}
         return results, {name: values.astype(np.float32) for name, values in curves.items()}
 
     def _own_energy_drift(self, model, start, end, c, diverged) -> float:
