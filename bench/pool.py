@@ -17,7 +17,7 @@ from bench.worker import alone as worker_alone
 
 ATTEMPTS = 2  # of a run whose worker died or raised; then it counts as failed
 LOOKS = 0.5  # s between two looks at what a worker takes
-FAREWELL = 3.0  # s that a worker has to leave a checkpoint when the grid ends early
+FAREWELL = 2.0  # s that a worker has to leave a checkpoint when the grid ends early
 
 
 class NoSpace(RuntimeError):

@@ -14,6 +14,7 @@ from bench import grid, results, tables
 from bench.presets import PRESETS
 
 
+@pytest.mark.full
 @pytest.mark.fault("F1", "the same run twice in fresh processes", "metrics and parameters bitwise equal")
 def test_the_same_run_in_a_fresh_process_gives_the_same_bits(scene, expected, measured):
     scene.run(*TINY)
