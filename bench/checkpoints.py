@@ -85,13 +85,9 @@ def _numbered(folder: Path) -> dict[int, Path]:
     return {int(path.name): path for path in sorted(folder.glob("[0-9]*")) if path.name.isdecimal()}
 
 
-def _path(folder: Path, step: int) -> Path:
-    return folder / f"{step:012d}"
-
-
-def _owner(folder: Path, step: int) -> str:
-    """What a checkpoint belongs to: the run, in whose folder that of its checkpoints lies, and the step."""
-    return f"{folder.parent.name} at step {step}"
+def _owner(path: Path) -> str:
+    """What a checkpoint belongs to: the run, in whose folder that of its checkpoints lies, and the step, which is its name."""
+    return f"{path.parents[1].name} at step {int(path.name)}"
 
 
 class Checkpoints:
@@ -115,7 +111,7 @@ class Checkpoints:
             self.say("the runs of one program have no checkpoint of the same step: the training starts anew")
         for step in sorted(common, reverse=True):
             try:
-                restored = [self._read(folder, step, start) for folder, start in zip(self.folders, starts, strict=True)]
+                restored = [self._read(paths[step], start) for paths, start in zip(there, starts, strict=True)]
             except (Damaged, ValueError) as error:
                 self.say(f"{error}: an older checkpoint is looked for")
                 tried = True
@@ -130,9 +126,9 @@ class Checkpoints:
             self.say("no whole checkpoint is left: the training starts anew")
         return starts
 
-    def _read(self, folder: Path, step: int, start: Snapshot) -> tuple[Snapshot, dict]:
+    def _read(self, path: Path, start: Snapshot) -> tuple[Snapshot, dict]:
         like = start.model, start.state, jax.random.key_data(start.key)
-        (model, state, key), notes = restore(_path(folder, step), like, _owner(folder, step))
+        (model, state, key), notes = restore(path, like, _owner(path))
         history = {name: column(name, values) for name, values in sealed.numbers(notes["history"]).items()}
         return Snapshot(notes["step"], model, state, jax.random.wrap_key_data(key), history, notes["diverged_at"]), notes
 
@@ -155,5 +151,5 @@ class Checkpoints:
     def _write(self, folder: Path, snapshot: Snapshot) -> None:
         history = {name: values.tolist() for name, values in snapshot.history.items()}
         notes = {"step": snapshot.step, "history": history, "diverged_at": snapshot.diverged_at, "resumed_at": self.resumed_at}
-        tree = snapshot.model, snapshot.state, jax.random.key_data(snapshot.key)
-        save(_path(folder, snapshot.step), tree, sealed.plain(notes), _owner(folder, snapshot.step))
+        path, tree = folder / f"{snapshot.step:012d}", (snapshot.model, snapshot.state, jax.random.key_data(snapshot.key))
+        save(path, tree, sealed.plain(notes), _owner(path))
