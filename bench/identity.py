@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")  # whose versions can change a result
 DATA_CODE = ("bench/data.py",)
 TRAINING_CODE = (*DATA_CODE, "bench/train.py")
-EVALUATION_CODE = ("bench/evaluate.py", "bench/floors.py", "bench/metrics.py")
+EVALUATION_CODE = ("bench/evaluate.py", "bench/evidence.py", "bench/floors.py", "bench/metrics.py")
 
 
 def canonical(value) -> str:
@@ -47,7 +47,8 @@ def _syntax(path: Path) -> str:
     return ast.dump(tree)
 
 
-def _with_imports(path: Path) -> set[Path]:
+@cache
+def _with_imports(path: Path) -> frozenset[Path]:
     """A row file and the row files of its own package that it imports, to any depth."""
     found, left = set(), {path}
     while left:
@@ -58,7 +59,7 @@ def _with_imports(path: Path) -> set[Path]:
                 imported = ROOT / (node.module.replace(".", "/") + ".py")
                 if imported.exists() and imported not in found:
                     left.add(imported)
-    return {p for p in found if p.parent == path.parent}
+    return frozenset(p for p in found if p.parent == path.parent)
 
 
 def code(system: str, model: str | None, files: tuple[str, ...]) -> str:

@@ -2,11 +2,12 @@
 
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import grid, identity, locks, pool, results, tables
+from bench import grid, identity, locks, pool, results, table1, tables
 from bench.grid import Cell
 from bench.presets import Preset
 from bench.progress import Progress, duration
@@ -31,21 +32,77 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         _require_writable(folder)
     with locks.held(output):
         states = _states(output, cells, console)
+        _drop_other_table1(output, preset, console)
         grid.write_manifest(output, name, preset)
         failed = _work(name, states, output, cache, workers, console)
         holes = tables.write(output)
         tables.show(output, console)
+        table1.show(table1.write(output), console)
         return 1 if failed or holes else 0
 
 
-def _states(output: Path, cells: list[Cell], console: Console) -> dict[tuple[Cell, int | None], str]:
+def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+    """Runs what is missing of Table 1, up to `most_seeds` seeds of cells that more may decide, and writes it. 0 if all runs are there, else 1.
+
+    Raises as `run`.
+    """
+    require_not_reference(output, reference)
+    for folder in (output, cache):
+        _require_writable(folder)
+    with locks.held(output):
+        seeds = dict.fromkeys(((system, model) for system, names in table1.asked_for().items() for model in names), len(preset.seeds))
+        while True:
+            cells = [Cell(replace(preset, seeds=_more(preset.seeds, count)), system, model) for (system, model), count in seeds.items()]
+            cells.append(Cell(preset, *table1.FLOOR))
+            states = _states(output, cells, console, results.TABLE1)
+            grid.write_manifest(output, name, preset, cells, results.TABLE1)
+            failed = _work(name, states, output, cache, workers, console, speed=False)
+            table = table1.write(output)
+            more = {cell: most_seeds for cell in table1.straddling(table) if seeds[cell] < most_seeds}
+            if failed or not more:
+                break
+            console.print(f"{len(more)} cells are taken up to {most_seeds} seeds, since their intervals straddle a threshold", highlight=False)
+            seeds |= more
+        table1.show(table, console)
+        for line in table1.undecided(table):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"How each cell was decided: {output / 'table1.md'}", highlight=False, soft_wrap=True)
+        return 1 if failed else 0
+
+
+def _more(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The seeds, and the next ones up to a number of them."""
+    return (*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds)))
+
+
+def _drop_other_table1(output: Path, now: Preset, console: Console) -> None:
+    """Forgets which runs Table 1 asked for where they would have other names by now: other code or another preset. The runs themselves stay."""
+    path = output / results.TABLE1
+    if path.exists():
+        try:
+            manifest = grid.read_manifest(output, results.TABLE1)
+            fresh = all(_is_fresh(now, run) for run in manifest["runs"])
+        except (results.DamagedResult, ValueError):
+            fresh = False
+        if not fresh:
+            path.unlink()
+            console.print(f"{path} was of other code or another preset: make table1 makes it again", highlight=False, markup=False, soft_wrap=True)
+
+
+def _is_fresh(preset: Preset, run: str) -> bool:
+    system, model, *rest = run.split("-")
+    seed = int(rest[0].removeprefix("s")) if len(rest) > 1 else None
+    return Cell(preset, system, model).run_id(seed) == run
+
+
+def _states(output: Path, cells: list[Cell], console: Console, file: str = results.GRID) -> dict[tuple[Cell, int | None], str]:
     """State of each run. Raises `ResultsError` for what a newer version wrote; only then is what is damaged set aside, and said."""
     states, damaged = {}, {}
-    if (output / results.GRID).exists():
+    if (output / file).exists():
         try:
-            grid.read_manifest(output)
+            grid.read_manifest(output, file)
         except results.DamagedResult as error:
-            damaged[None] = output / results.GRID, error
+            damaged[None] = output / file, error
     for run in ((cell, seed) for cell in cells for seed in cell.seeds):
         try:
             states[run] = grid.state(output, *run)
@@ -66,8 +123,8 @@ def require_not_reference(output: Path, allowed: bool) -> None:
         raise Unwritable(f"{output} holds committed reference results: give another folder with --output, or accept new ones with make reference")
 
 
-def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
-    """Trains, then measures. Returns why, by run, of those that are lost."""
+def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console, speed: bool = True) -> dict[tuple, str]:
+    """Trains, then measures, if `speed` is wanted. Returns why, by run, of those that are lost."""
     failed: dict[tuple, str] = {}
 
     def jobs(kind, wanted: tuple[str, ...]) -> list[Job]:
@@ -83,7 +140,7 @@ def _work(name: str, states: dict, output: Path, cache: Path, workers: int, cons
     for (cell, seed), state in states.items():
         if state in ("missing", "evaluate") and (cell, seed) not in failed:
             states[cell, seed] = grid.state(output, cell, seed)
-    todo = jobs("measure", ("measure",))
+    todo = jobs("measure", ("measure",)) if speed else []
     _follow(f"leastaction {name}: measuring speed, one cell at a time", todo, 1, output, console, failed, 0)
     return failed
 

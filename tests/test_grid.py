@@ -101,9 +101,11 @@ def test_metrics_are_there_by_name_and_absent_where_a_model_has_none(finished):
 
 
 def test_speed_is_measured_for_one_seed_of_each_cell(finished):
-    rows = grid.read_grid(finished[0])[1]
-    assert [r["seed"] for r in rows if r["speed"]] == [0, 0]
-    assert all(set(r["speed"]) == set(sheet.SPEEDS) and min(r["speed"].values()) > 0 for r in rows if r["speed"])
+    timed = {(r["model"], r["seed"]): r["speed"] for r in grid.read_grid(finished[0])[1] if r["speed"]}
+    assert {key: values for key, values in timed.items() if key[1] == 0 and set(values) != set(sheet.SPEEDS)} == {}
+    assert [seed for _, seed in timed] == [None, 0, 0]
+    assert set(timed["truth", None]) == {"rollout_states_per_second", *(f"rollout_states_per_second_in_{n}" for n in (4, 2, 1))}
+    assert all(min(values.values()) > 0 for values in timed.values())
 
 
 def test_haste_is_told_measures_without_a_pass_of_its_own_and_compiles_with_little_optimisation(finished, tmp_path):

@@ -1,0 +1,365 @@
+"""Table 1, measured: every tick is the outcome of an experiment. Derived from results, byte for byte, like every other table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from bench import grid, results
+from bench.claims import CLAIMS, COLUMNS, CORE, ENERGY_LEVEL, Claim, Criterion, Curves, Quantity
+from bench.sheet import number
+from bench.verdicts import ENOUGH, MARGIN, Effect, Verdict, together
+from systems._rows import UnknownName
+
+FLOOR_SHARE = 0.01  # of a threshold, which the truth under the same integrator must stay below: else the experiment measures the integrator
+FOOTNOTES = {("lagrangians", "hnn"): "HNN with true momenta"}  # what else is measured of a claim, and decides no cell
+FLOOR = "double_pendulum", "truth"  # the run that shows what the integrator alone does
+EVIDENCE = "interval_error"  # a curve that every run has which was evaluated since there is this table
+MARKS = {True: Verdict.YES.value, False: Verdict.NO.value}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One criterion of a cell."""
+
+    criterion: Criterion
+    effect: Effect | None  # None: the model has no such thing, or runs are missing
+    lacking: bool  # the model has no such thing
+
+    def verdict(self, margin: float, factor: float = 1.0) -> Verdict:
+        """Against the threshold times a factor."""
+        if self.lacking:
+            return Verdict.NO
+        return Verdict.OPEN if self.effect is None else self.effect.against(factor * self.criterion.threshold, margin)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table, and how it was decided."""
+
+    claim: Claim
+    column: str
+    model: str
+    measured: tuple[Measured, ...]
+    seeds: int  # the fewest of its systems
+    missing: tuple[str, ...]  # runs without numbers, or systems without runs
+    floor: bool  # whether the experiment measures the model, and not the integrator
+
+    def verdict(self, factor: float = 1.0) -> Verdict:
+        """With all thresholds moved by a factor. Fewer than six seeds decide only what is clear by a factor of two."""
+        if self.missing or not self.floor:
+            return Verdict.NO if any(m.lacking for m in self.measured) else Verdict.OPEN
+        return together([m.verdict(MARGIN if self.seeds < ENOUGH else 1.0, factor) for m in self.measured])
+
+
+class TableOne:
+    """The table of one results folder. Raises `ResultsError` where presets or versions of the code are mixed."""
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.rows: dict[tuple[str, str], dict[int | None, dict]] = {}
+        self.asked: dict[tuple[str, str], dict[str, str]] = {}  # by cell and run: why it has no numbers, or nothing
+        for file in grid.manifests(output):
+            manifest, rows, holes = grid.read_grid(output, file)
+            self.name = manifest["name"]
+            for run in manifest["runs"]:
+                self.asked.setdefault(tuple(run.split("-")[:2]), {})[run] = holes.get(run, "")  # pyright: ignore[reportArgumentType]
+            for row in rows:
+                cell = row["system"], row["model"]
+                self.asked[cell][row["run"]] = row["why"] if row["status"] in results.LOST else ""
+                if row["status"] not in results.LOST:
+                    self.rows.setdefault(cell, {})[row["seed"]] = row
+        _refuse_mixed([row for cell in self.rows.values() for row in cell.values()])
+        self._curves: dict[tuple[str, str], list[Curves]] = {}
+        self._values: dict[tuple[str, str, str], np.ndarray] = {}
+
+    def curves(self, model: str, system: str) -> list[Curves]:
+        """Of each seed, in order; empty where the training diverged."""
+        if (model, system) not in self._curves:
+            rows = [row for _, row in sorted(self.rows.get((system, model), {}).items(), key=lambda item: item[0] or 0)]
+            self._curves[model, system] = [_curves_of_row(self.output, row) for row in rows]
+        return self._curves[model, system]
+
+    def values(self, quantity: Quantity, model: str, system: str) -> np.ndarray:
+        """As measured, then of each draw."""
+        key = quantity.name, model, system
+        if key not in self._values:
+            runs = self.curves(model, system)
+            if not runs or any(curves and EVIDENCE not in curves for curves in runs):
+                raise _Missing
+            self._values[key] = quantity.values(runs)
+        return self._values[key]
+
+    def missing(self, model: str, systems: tuple[str, ...]) -> tuple[str, ...]:
+        """Runs without numbers, and systems of which there is none."""
+        lost = [run for system in systems for run, why in self.asked.get((system, model), {}).items() if why]
+        absent = [f"{system} x {model}" for system in systems if not self.rows.get((system, model))]
+        older = [system for system in systems if any(curves and EVIDENCE not in curves for curves in self.curves(model, system))]
+        return (*lost, *absent, *(f"{system} x {model} (evaluated by an older version)" for system in older))
+
+    def lacks(self, quantity: Quantity, model: str, systems: tuple[str, ...]) -> bool:
+        """Whether a model has no such thing, wherever it was run."""
+        there = [curves for system in systems for curves in self.curves(model, system) if curves]
+        return bool(quantity.needs and there) and not any(quantity.needs in curves for curves in there)
+
+    def cell(self, claim: Claim, column: str) -> Cell:
+        """Decides one cell."""
+        return self._decide(claim, column, claim.model(column))
+
+    def footnotes(self) -> Iterator[tuple[str, Cell]]:
+        """What was measured of a claim beside its cells."""
+        for (name, model), text in FOOTNOTES.items():
+            yield text, self._decide(claim_called(name), model, model)
+
+    def _decide(self, claim: Claim, column: str, model: str) -> Cell:
+        measured = []
+        for criterion in claim.criteria:
+            lacking = self.lacks(criterion.quantity, model, criterion.systems)
+            try:
+                effect = None if lacking else Effect.of(criterion.combine(self.values, model))
+            except _Missing:
+                effect = None
+            measured.append(Measured(criterion, effect, lacking))
+        missing = self.missing(model, claim.systems())
+        seeds = min(len(self.rows.get((system, model), {})) for system in claim.systems())
+        return Cell(claim, column, model, tuple(measured), seeds, missing, self._above_floor(claim))
+
+    def _above_floor(self, claim: Claim) -> bool:
+        for criterion in claim.criteria:
+            if criterion.quantity is ENERGY_LEVEL:
+                try:
+                    return bool(self.values(ENERGY_LEVEL, FLOOR[1], FLOOR[0])[0] <= FLOOR_SHARE * criterion.threshold)
+                except _Missing:
+                    return False
+        return True
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], Cell]:
+        """By claim and column."""
+        return {(claim.name, column): self.cell(claim, column) for claim in CLAIMS for column in COLUMNS}
+
+
+def straddling(table: TableOne) -> set[tuple[str, str]]:
+    """(system, model) of all runs that more seeds of could decide a cell."""
+    open_cells = [cell for cell in table.cells.values() if cell.verdict() == Verdict.OPEN and not cell.missing and cell.floor]
+    return {(system, cell.model) for cell in open_cells for system in cell.claim.systems()}
+
+
+def _curves_of_row(output: Path, row: dict) -> Curves:
+    """Empty where the training diverged."""
+    return results.curves(grid.folder(output, row["run"]), row) if row["status"] == "finished" else {}
+
+
+class _Missing(ValueError):
+    """There are no runs to decide from."""
+
+
+def claim_called(name: str) -> Claim:
+    """The claim of that name. Raises `UnknownName`."""
+    for claim in CLAIMS:
+        if claim.name == name:
+            return claim
+    raise UnknownName("row", name, tuple(claim.name for claim in CLAIMS))
+
+
+def _refuse_mixed(rows: list[dict]) -> None:
+    """Raises `ResultsError` unless all runs come from one preset, and those of a cell from one version of the code."""
+    trained = [row for row in rows if row["seed"] is not None]
+    for row in trained:
+        if row["configuration"].get("preset") != trained[0]["configuration"].get("preset"):
+            raise results.ResultsError(f"{row['run']} and {trained[0]['run']} come from different presets: give a folder with one")
+    seen: dict[tuple, tuple] = {}
+    for row in rows:
+        code = row["provenance"]["training_code"], row["provenance"]["evaluation_code"]
+        first = seen.setdefault((row["system"], row["model"]), (code, row["run"]))
+        if first[0] != code:
+            raise results.ResultsError(
+                f"{row['run']} and {first[1]} come from different versions of the code: run `python -m bench table1` again on one"
+            )
+
+
+def asked_for() -> dict[str, tuple[str, ...]]:
+    """Models by system: all that the table needs, footnotes included."""
+    wanted: dict[str, set[str]] = {}
+    for claim in CLAIMS:
+        also = {model for (name, model) in FOOTNOTES if name == claim.name}
+        for system in claim.systems():
+            wanted.setdefault(system, set()).update({claim.model(column) for column in COLUMNS} | also)
+    order = [*CORE, *(system for system in wanted if system not in CORE)]
+    return {system: tuple(model for model in COLUMNS if model in wanted[system]) for system in order}
+
+
+# what people see ---------------------------------------------------------------------------------------------------
+
+
+def effect_text(measured: Measured) -> str:
+    """0.0031 (0.0028–0.004)."""
+    if measured.effect is None:
+        return "none" if measured.lacking else "?"
+    e = measured.effect
+    return f"{number(e.value)} ({number(e.low)}–{number(e.high)})"
+
+
+def markdown(table: TableOne) -> str:
+    """The table, how each cell was decided, where it differs from the paper, and how much hangs on the thresholds."""
+    out = ["# Table 1, measured", ""]
+    out += ["Rows and ticks as in Cranmer et al. 2020, Table 1; each cell is the outcome of an experiment. ✓: the 95 % interval lies at or below "]
+    out[-1] += (
+        "the threshold, ✗: above it, ?: undecided. `python -m bench table1 --explain ROW MODEL` shows how a cell was decided, down to its runs."
+    )
+    out += ["", "| | " + " | ".join(COLUMNS.values()) + " |", "|---|" + ":---:|" * len(COLUMNS)]
+    for claim in CLAIMS:
+        out.append(f"| {claim.title} | " + " | ".join(table.cells[claim.name, column].verdict().value for column in COLUMNS) + " |")
+    for claim in CLAIMS:
+        out += ["", f"## {claim.title} (`{claim.name}`)", "", claim.experiment, ""]
+        out += ["| | " + " | ".join(f"{c.name} ≤ {c.threshold:g}" for c in claim.criteria) + " | seeds | measured | paper | expected |"]
+        out += ["|---|" + "---:|" * len(claim.criteria) + "---:|:---:|:---:|:---:|"]
+        for column in COLUMNS:
+            cell = table.cells[claim.name, column]
+            title = COLUMNS[column] + (f", runs of `{cell.model}`" if cell.model != column else "")
+            paper = MARKS[claim.ticks[column]] if column in claim.ticks else ""
+            effects = " | ".join(effect_text(m) for m in cell.measured)
+            out.append(f"| {title} | {effects} | {cell.seeds} | {cell.verdict().value} | {paper} | {MARKS[claim.expected[column]]} |")
+        out += ["", *(f"* {c.name}: {c.quantity.name}; threshold {c.threshold:g}: {c.why}." for c in claim.criteria)]
+        out += [
+            f"* {text} (no cell): {', '.join(f'{m.criterion.name} {effect_text(m)}' for m in cell.measured)}."
+            for text, cell in table.footnotes()
+            if cell.claim is claim
+        ]
+    for title, lines in (
+        ("Where the paper says otherwise", list(differences(table))),
+        ("Where we had expected otherwise", list(surprises(table))),
+        ("What a factor of two in the thresholds would change", list(sensitive(table))),
+        ("Undecided", list(undecided(table))),
+    ):
+        out += ["", f"## {title}", "", *([f"* {line}" for line in lines] or ["Nothing."])]
+    return "\n".join(out) + "\n"
+
+
+def _line(cell: Cell) -> str:
+    effects = "; ".join(f"{m.criterion.name} {effect_text(m)} against {m.criterion.threshold:g}" for m in cell.measured if not m.lacking)
+    lacks = [cell.claim.lacks] if any(m.lacking for m in cell.measured) else []
+    return f"{cell.claim.title}, {COLUMNS[cell.column]}: {'; '.join([*lacks, *([effects] if effects else [])])}"
+
+
+def differences(table: TableOne) -> Iterator[str]:
+    """Cells that are decided, and not as the paper has them."""
+    for (_, column), cell in table.cells.items():
+        if column in cell.claim.ticks and cell.verdict() not in (Verdict.OPEN, MARKS[cell.claim.ticks[column]]):
+            yield f"{_line(cell)}: measured {cell.verdict().value}, paper {MARKS[cell.claim.ticks[column]]}"
+
+
+def surprises(table: TableOne) -> Iterator[str]:
+    """Cells that are decided, and not as was written down before."""
+    for (_, column), cell in table.cells.items():
+        if cell.verdict() not in (Verdict.OPEN, MARKS[cell.claim.expected[column]]):
+            yield f"{_line(cell)}: measured {cell.verdict().value}, expected {MARKS[cell.claim.expected[column]]}"
+
+
+def sensitive(table: TableOne) -> Iterator[str]:
+    """Cells whose verdict hangs on the threshold."""
+    for cell in table.cells.values():
+        moved = {f"{factor:g} times": cell.verdict(factor) for factor in (0.5, 2.0)}
+        changed = [f"{v.value} at {name} the threshold{'s' * (len(cell.measured) > 1)}" for name, v in moved.items() if v != cell.verdict()]
+        if changed and not cell.missing:
+            yield f"{_line(cell)}: {cell.verdict().value}, {', '.join(changed)}"
+
+
+def undecided(table: TableOne) -> Iterator[str]:
+    """Cells that are open, and why."""
+    for cell in table.cells.values():
+        if cell.verdict() == Verdict.OPEN:
+            if cell.missing:
+                shown = ", ".join(cell.missing[:4]) + (f" and {len(cell.missing) - 4} more" if len(cell.missing) > 4 else "")
+                why = f"no numbers of {shown}"
+            elif not cell.floor:
+                why = "the truth under the same integrator is not there, or not far below the threshold"
+            else:
+                why = f"{cell.seeds} seeds: the interval is not clear of the threshold" + f" by a factor of {MARGIN:g}" * (cell.seeds < ENOUGH)
+            yield f"{cell.claim.title}, {COLUMNS[cell.column]}: {why}"
+
+
+def tidy(table: TableOne) -> pd.DataFrame:
+    """One line per criterion of a cell."""
+    lines = []
+    for (name, column), cell in table.cells.items():
+        runs = " ".join(row["run"] for system in cell.claim.systems() for row in table.rows.get((system, cell.model), {}).values())
+        for m in cell.measured:
+            e = m.effect
+            numbers = ("", "", "") if e is None else (e.value, e.low, e.high)
+            ticks = [MARKS[d[column]] if column in d else "" for d in (cell.claim.ticks, cell.claim.expected)]
+            moved = [cell.verdict(factor).value for factor in (0.5, 2.0)]
+            lines.append(
+                (name, column, cell.model, cell.verdict().value, m.criterion.name, *numbers, m.criterion.threshold, cell.seeds, *ticks, *moved, runs)
+            )
+    heads = ["row", "column", "model", "verdict", "criterion", "effect", "low", "high", "threshold", "seeds", "paper", "expected"]
+    return pd.DataFrame(lines, columns=[*heads, "at_half_the_threshold", "at_twice_the_threshold", "runs"])
+
+
+def latex(table: TableOne) -> str:
+    """A tabular for a paper; needs booktabs and amssymb."""
+    marks = {Verdict.YES: r"\checkmark", Verdict.NO: r"$\times$", Verdict.OPEN: "?"}
+    lines = [r"\begin{tabular}{l" + "c" * len(COLUMNS) + "}", r"\toprule", " & " + " & ".join(COLUMNS.values()) + r" \\", r"\midrule"]
+    lines += [f"{c.title} & " + " & ".join(marks[table.cells[c.name, column].verdict()] for column in COLUMNS) + r" \\" for c in CLAIMS]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def write(output: Path) -> TableOne:
+    """table1.md, table1.csv and table1.tex of a results folder."""
+    table = TableOne(output)
+    files = {"table1.md": markdown(table), "table1.tex": latex(table)}
+    files["table1.csv"] = tidy(table).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    for name, content in files.items():
+        results.write_atomically(output / name, content.encode())
+    return table
+
+
+def show(table: TableOne, console: Console) -> None:
+    """The ticks, in a terminal."""
+    view = Table(title="Table 1, measured", title_justify="left", title_style="bold", header_style="underline", box=None, padding=(0, 2, 0, 0))
+    view.add_column("")
+    for column in COLUMNS:
+        view.add_column(column, justify="center")
+    styles = {Verdict.YES: "green", Verdict.NO: "red", Verdict.OPEN: "yellow"}
+    for claim in CLAIMS:
+        verdicts = [table.cells[claim.name, column].verdict() for column in COLUMNS]
+        view.add_row(claim.name, *(f"[{styles[v]}]{v.value}[/]" for v in verdicts))
+    console.print(view)
+    if lines := list(undecided(table)):
+        console.print(
+            f"? {len(lines)} undecided: `make table1` trains six seeds on all systems; results/reference/laptop/table1.md has them",
+            highlight=False,
+            markup=False,
+        )
+
+
+def explain(table: TableOne, row: str, column: str, console: Console) -> None:
+    """How a cell was decided, down to its runs. Raises `UnknownName`."""
+    claim = claim_called(row)
+    if column not in COLUMNS:
+        raise UnknownName("column", column, tuple(COLUMNS))
+    cell = table.cells[row, column]
+    console.print(f"{claim.title}, {COLUMNS[column]}: {cell.verdict().value}", style="bold", highlight=False)
+    console.print(claim.experiment, highlight=False)
+    if cell.model != column:
+        console.print(f"Decided by the runs of {cell.model}, which takes velocities for momenta.", highlight=False)
+    for m in cell.measured:
+        console.print(
+            f"{m.criterion.name}: {effect_text(m)} against {m.criterion.threshold:g}: {m.verdict(1.0).value}", style="bold", highlight=False
+        )
+        console.print(f"  {m.criterion.quantity.name}. Threshold: {m.criterion.why}.", highlight=False)
+        for system in m.criterion.systems:
+            rows = sorted(table.rows.get((system, cell.model), {}).items(), key=lambda item: item[0] or 0)
+            if rows and not m.lacking:
+                e = Effect.of(table.values(m.criterion.quantity, cell.model, system))
+                console.print(f"  {system}: {number(e.value)} ({number(e.low)}–{number(e.high)})", highlight=False)
+            for (_, run), curves in zip(rows, table.curves(cell.model, system), strict=True):
+                alone = "" if m.lacking else number(m.criterion.quantity.values([curves])[0])
+                console.print(f"    {run['run']}  {alone if curves else 'diverged in training'}", highlight=False, markup=False)
+    for line in cell.missing:
+        console.print(f"missing: {line}", style="yellow", highlight=False, markup=False)
