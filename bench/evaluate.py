@@ -17,7 +17,7 @@ from systems._system import System
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
 PIECE = 10  # frames of a rollout in one compiled program
 FILM = 10_000  # numbers at most of the motion from the first start that is stored to be looked at
-CURVE_POINTS = 200  # in time, of a stored curve: what a figure can show
+CURVE_POINTS = 100  # in time, of a stored curve: what a figure can show, in a repository that holds hundreds of them
 
 
 class Evaluator:
@@ -200,6 +200,7 @@ class Evaluator:
             results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, -1], c, diverged < frames)
         time = recording.evaluation_frame * (1 + np.arange(frames)[shown])
         curves = {"time": time, "energy_error": energy[:, shown], "rollout_error": state[:, shown]}
+        curves["rollout_error_of_start"] = np.exp(np.log(state[:, : self._window()]).mean(axis=1))
         film = predicted[0, :, :1] if spec.lattice else predicted[0]
         every = -(-film.size // FILM)
         curves |= {"prediction_time": recording.evaluation_frame * (1 + np.arange(frames)[::every]), "prediction": film[::every]}
