@@ -1,4 +1,4 @@
-"""The command line: `python -m bench run | table1 | table | list | show | tune | speed | perf | doctor | clean`."""
+"""The command line: `python -m bench run | table1 | published | table | list | show | tune | speed | perf | doctor | clean`."""
 
 import io
 import re
@@ -20,7 +20,7 @@ from bench.data import DataError
 from bench.floors import FLOORS
 from bench.locks import Busy
 from bench.presets import PRESETS, Preset
-from bench.run import Unwritable, require_not_reference, run, run_table1
+from bench.run import Unwritable, require_not_reference, run, run_published, run_table1
 from bench.times import GateError
 from bench.tune import tune
 from bench.verdicts import ENOUGH
@@ -32,6 +32,8 @@ USAGE = """usage: python -m bench COMMAND [--help]
   run [PRESET] [options]    train, evaluate and measure what is missing, then write and show the tables
   table1 [PRESET] [options] [--explain ROW MODEL]
                             Table 1: run what is missing of it, decide each cell, write it; or tell how a cell was decided
+  published [PRESET] [options]
+                            published figures beside ours, and the LNN's recipe part by part: run what is missing, write both tables
   table [FOLDER]            write and show the tables of a results folder again
   list                      systems, models and presets
   show RUN                  all that is known of one run: its name, or the beginning of it
@@ -68,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that knows no θ gets a question mark
     console = Console()
     commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
-    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1}
+    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1, "published": _published}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format(presets=", ".join(PRESETS)), end="")
         return 0 if arguments else 2
@@ -187,6 +189,11 @@ def _table1(arguments: list[str], console: Console) -> int:
         table1.explain(table1.TableOne(output), row, model, console)
         return 0
     return run_table1(name, options.preset, options.most_seeds, output, CACHE, options.workers, console, options.reference)
+
+
+def _published(arguments: list[str], console: Console) -> int:
+    name, options = _options(arguments, "published", seeds=tuple(range(ENOUGH)))
+    return run_published(name, options.preset, options.output or Path("results/latest") / name, CACHE, options.workers, console, options.reference)
 
 
 def _tune(arguments: list[str], console: Console) -> int:

@@ -159,7 +159,7 @@ def result_folders(root: Path) -> Iterator[Finding]:
     """Results, parameters and checkpoints: whether they are what was written."""
     unreadable: list[OSError] = []
     regions = [root / name for name in ("latest", "reference") if os.path.isdir(root / name)]
-    found = (path for region in regions for path in clean.walk(region, unreadable.append) if path.name in (results.GRID, results.TABLE1))
+    found = (path for region in regions for path in clean.walk(region, unreadable.append) if path.name in results.MANIFESTS)
     folders = list(dict.fromkeys(path.parent for path in found))
     for error in unreadable:
         yield Finding(WRONG, "results", f"{error.filename} cannot be read ({error.strerror})", "make it readable")

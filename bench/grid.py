@@ -153,9 +153,9 @@ def read_manifest(output: Path, file: str = results.GRID) -> dict:
     return manifest
 
 
-def manifests(output: Path) -> list[str]:
-    """Files of a results folder that name its runs: `grid.json`, and where Table 1 was asked for, or only that, `table1.json`."""
-    there = [file for file in (results.GRID, results.TABLE1) if (output / file).exists()]
+def manifests(output: Path, files: tuple[str, ...] = results.MANIFESTS) -> list[str]:
+    """Files of a results folder that name its runs: those of `files` that are there, `grid.json` where there is none."""
+    there = [file for file in files if (output / file).exists()]
     return there or [results.GRID]
 
 

@@ -1,5 +1,6 @@
 """`bench run`: does what is missing of a grid, measures its speed, and derives the tables."""
 
+import re
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import grid, identity, locks, pool, results, table1, tables
+from bench import grid, identity, locks, pool, published, results, table1, tables
 from bench.grid import Cell
 from bench.presets import Preset
 from bench.progress import Progress, duration
@@ -32,7 +33,7 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         _require_writable(folder)
     with locks.held(output):
         states = _states(output, cells, console)
-        _drop_other_table1(output, preset, console)
+        _drop_of_others(output, preset, console)
         grid.write_manifest(output, name, preset)
         failed = _work(name, states, output, cache, workers, console)
         holes = tables.write(output)
@@ -50,13 +51,10 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
     for folder in (output, cache):
         _require_writable(folder)
     with locks.held(output):
-        seeds = dict.fromkeys(((system, model) for system, names in table1.asked_for().items() for model in names), len(preset.seeds))
+        seeds = {(cell.system, cell.model): len(preset.seeds) for cell in table1.cells(preset)}
         while True:
             cells = [Cell(replace(preset, seeds=_more(preset.seeds, count)), system, model) for (system, model), count in seeds.items()]
-            cells.append(Cell(preset, *table1.FLOOR))
-            states = _states(output, cells, console, results.TABLE1)
-            grid.write_manifest(output, name, preset, cells, results.TABLE1)
-            failed = _work(name, states, output, cache, workers, console, speed=False)
+            failed = _fill(name, preset, cells, results.TABLE1, output, cache, workers, console)
             table = table1.write(output)
             more = {cell: most_seeds for cell in table1.straddling(table) if seeds[cell] < most_seeds}
             if failed or not more:
@@ -70,29 +68,52 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
         return 1 if failed else 0
 
 
+def run_published(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+    """Runs what is missing beside published figures and of the LNN's recipe, and writes both tables. 0 if all runs are there, else 1.
+
+    Raises as `run`.
+    """
+    require_not_reference(output, reference)
+    for folder in (output, cache):
+        _require_writable(folder)
+    with locks.held(output):
+        failed = _fill(name, preset, published.cells(preset), results.PUBLISHED, output, cache, workers, console)
+        published.show(published.write(output), console)
+        console.print(f"All of it: {output / 'published.md'}", highlight=False, soft_wrap=True)
+        return 1 if failed else 0
+
+
+def _fill(name: str, preset: Preset, cells: list[Cell], file: str, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
+    """Names the runs of some cells in a manifest, and trains and evaluates what is missing of them. Returns why, by run, of those that are lost."""
+    states = _states(output, cells, console, file)
+    grid.write_manifest(output, name, preset, cells, file)
+    return _work(name, states, output, cache, workers, console, speed=False)
+
+
 def _more(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
     """The seeds, and the next ones up to a number of them."""
     return (*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds)))
 
 
-def _drop_other_table1(output: Path, now: Preset, console: Console) -> None:
-    """Forgets which runs Table 1 asked for where they would have other names by now: other code or another preset. The runs themselves stay."""
-    path = output / results.TABLE1
-    if path.exists():
+def _drop_of_others(output: Path, now: Preset, console: Console) -> None:
+    """Forgets which runs Table 1 and published figures asked for where they would have other names by now, with other code or another preset.
+
+    The runs themselves stay.
+    """
+    for file, cells in ((results.TABLE1, table1.cells), (results.PUBLISHED, published.cells)):
+        path = output / file
+        if not path.exists():
+            continue
         try:
-            manifest = grid.read_manifest(output, results.TABLE1)
-            fresh = all(_is_fresh(now, run) for run in manifest["runs"])
+            named = set(grid.read_manifest(output, file)["runs"])
+            seeds = {int(seed) for run in named for seed in re.findall(r"-s(\d+)-", run)}
+            fresh = named <= {cell.run_id(seed) for cell in cells(now) for seed in ((None,) if cell.is_floor else seeds)}
         except (results.DamagedResult, ValueError):
             fresh = False
         if not fresh:
             path.unlink()
-            console.print(f"{path} was of other code or another preset: make table1 makes it again", highlight=False, markup=False, soft_wrap=True)
-
-
-def _is_fresh(preset: Preset, run: str) -> bool:
-    system, model, *rest = run.split("-")
-    seed = int(rest[0].removeprefix("s")) if len(rest) > 1 else None
-    return Cell(preset, system, model).run_id(seed) == run
+            again = f"python -m bench {path.stem}"
+            console.print(f"{path} was of other code or another preset: {again} makes it again", highlight=False, markup=False, soft_wrap=True)
 
 
 def _states(output: Path, cells: list[Cell], console: Console, file: str = results.GRID) -> dict[tuple[Cell, int | None], str]:

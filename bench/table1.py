@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench import grid, results
 from bench.claims import CLAIMS, COLUMNS, CORE, ENERGY_LEVEL, Claim, Criterion, Curves, Quantity
+from bench.presets import Preset
 from bench.sheet import number
 from bench.verdicts import ENOUGH, MARGIN, Effect, Verdict, together
 from systems._rows import UnknownName
@@ -64,7 +65,7 @@ class TableOne:
         self.output = output
         self.rows: dict[tuple[str, str], dict[int | None, dict]] = {}
         self.asked: dict[tuple[str, str], dict[str, str]] = {}  # by cell and run: why it has no numbers, or nothing
-        for file in grid.manifests(output):
+        for file in grid.manifests(output, (results.GRID, results.TABLE1)):
             manifest, rows, holes = grid.read_grid(output, file)
             self.name = manifest["name"]
             for run in manifest["runs"]:
@@ -181,6 +182,12 @@ def _refuse_mixed(rows: list[dict]) -> None:
             raise results.ResultsError(
                 f"{row['run']} and {first[1]} come from different versions of the code: run `python -m bench table1` again on one"
             )
+
+
+def cells(preset: Preset) -> list[grid.Cell]:
+    """All cells of a preset that the table needs."""
+    wanted = [grid.Cell(preset, system, model) for system, names in asked_for().items() for model in names]
+    return [*wanted, grid.Cell(preset, *FLOOR)]
 
 
 def asked_for() -> dict[str, tuple[str, ...]]:
