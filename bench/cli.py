@@ -15,7 +15,7 @@ from rich.console import Console
 
 import models
 import systems
-from bench import clean, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, table1, tables
+from bench import clean, derived, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, table1, tables
 from bench.data import DataError
 from bench.floors import FLOORS
 from bench.locks import Busy
@@ -256,10 +256,11 @@ def _table(arguments: list[str], console: Console) -> int:
         if name not in sheet.HEADINGS:
             raise systems._rows.UnknownName("metric", name, tuple(sheet.HEADINGS))
     require_not_reference(options.folder, options.reference)
-    holes = tables.write(options.folder)
+    holes, _ = derived.write(options.folder)
     if options.document is not None:
         tables.insert(options.folder, options.document)
     tables.show(options.folder, console, options.metrics)
+    console.print(f"Report: {options.folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 1 if holes else 0
 
 

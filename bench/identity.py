@@ -62,6 +62,7 @@ def _with_imports(path: Path) -> frozenset[Path]:
     return frozenset(p for p in found if p.parent == path.parent)
 
 
+@cache
 def code(system: str, model: str | None, files: tuple[str, ...]) -> str:
     """Hash of the infrastructure of systems/, of models/ where there is a model, of the two rows, and of `files` of bench/."""
     paths = {*(ROOT / "systems").glob("_*.py"), *_with_imports(ROOT / "systems" / f"{system}.py"), *(ROOT / f for f in files)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import grid, identity, locks, pool, published, results, table1, tables
+from bench import derived, grid, identity, locks, pool, published, results, table1, tables
 from bench.grid import Cell
 from bench.presets import Preset
 from bench.progress import Progress, duration
@@ -36,9 +36,10 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         _drop_of_others(output, preset, console)
         grid.write_manifest(output, name, preset)
         failed = _work(name, states, output, cache, workers, console)
-        holes = tables.write(output)
+        holes, table = derived.write(output)
         tables.show(output, console)
-        table1.show(table1.write(output), console)
+        table1.show(table, console)
+        console.print(f"Report: {output / 'report.html'}", highlight=False, soft_wrap=True)
         return 1 if failed or holes else 0
 
 
@@ -55,16 +56,17 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
         while True:
             cells = [Cell(replace(preset, seeds=_more(preset.seeds, count)), system, model) for (system, model), count in seeds.items()]
             failed = _fill(name, preset, cells, results.TABLE1, output, cache, workers, console)
-            table = table1.write(output)
+            table = table1.TableOne(output)
             more = {cell: most_seeds for cell in table1.straddling(table) if seeds[cell] < most_seeds}
             if failed or not more:
                 break
             console.print(f"{len(more)} cells are taken up to {most_seeds} seeds, since their intervals straddle a threshold", highlight=False)
             seeds |= more
+        _, table = derived.write(output)
         table1.show(table, console)
         for line in table1.undecided(table):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        console.print(f"How each cell was decided: {output / 'table1.md'}", highlight=False, soft_wrap=True)
+        console.print(f"How each cell was decided: {output / 'table1.md'}, {output / 'report.html'}", highlight=False, soft_wrap=True)
         return 1 if failed else 0
 
 
@@ -78,7 +80,8 @@ def run_published(name: str, preset: Preset, output: Path, cache: Path, workers:
         _require_writable(folder)
     with locks.held(output):
         failed = _fill(name, preset, published.cells(preset), results.PUBLISHED, output, cache, workers, console)
-        published.show(published.write(output), console)
+        derived.write(output)
+        published.show(published.Published(output), console)
         console.print(f"All of it: {output / 'published.md'}", highlight=False, soft_wrap=True)
         return 1 if failed else 0
 

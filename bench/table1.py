@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import grid, results
-from bench.claims import CLAIMS, COLUMNS, CORE, ENERGY_LEVEL, Claim, Criterion, Curves, Quantity
+from bench.claims import CLAIMS, COLUMNS, CORE, ENERGY_LEVEL, Claim, Criterion, Quantity
 from bench.presets import Preset
+from bench.runs import EVIDENCE, Runs
 from bench.sheet import number
 from bench.verdicts import ENOUGH, MARGIN, Effect, Verdict, together
 from systems._rows import UnknownName
@@ -20,7 +21,6 @@ from systems._rows import UnknownName
 FLOOR_SHARE = 0.01  # of a threshold, which the truth under the same integrator must stay below: else the experiment measures the integrator
 FOOTNOTES = {("lagrangians", "hnn"): "HNN with true momenta"}  # what else is measured of a claim, and decides no cell
 FLOOR = "double_pendulum", "truth"  # the run that shows what the integrator alone does
-EVIDENCE = "interval_error"  # a curve that every run has which was evaluated since there is this table
 MARKS = {True: Verdict.YES.value, False: Verdict.NO.value}
 
 
@@ -58,33 +58,12 @@ class Cell:
         return together([m.verdict(MARGIN if self.seeds < ENOUGH else 1.0, factor) for m in self.measured])
 
 
-class TableOne:
+class TableOne(Runs):
     """The table of one results folder. Raises `ResultsError` where presets or versions of the code are mixed."""
 
     def __init__(self, output: Path):
-        self.output = output
-        self.rows: dict[tuple[str, str], dict[int | None, dict]] = {}
-        self.asked: dict[tuple[str, str], dict[str, str]] = {}  # by cell and run: why it has no numbers, or nothing
-        for file in grid.manifests(output, (results.GRID, results.TABLE1)):
-            manifest, rows, holes = grid.read_grid(output, file)
-            self.name = manifest["name"]
-            for run in manifest["runs"]:
-                self.asked.setdefault(tuple(run.split("-")[:2]), {})[run] = holes.get(run, "")  # pyright: ignore[reportArgumentType]
-            for row in rows:
-                cell = row["system"], row["model"]
-                self.asked[cell][row["run"]] = row["why"] if row["status"] in results.LOST else ""
-                if row["status"] not in results.LOST:
-                    self.rows.setdefault(cell, {})[row["seed"]] = row
-        _refuse_mixed([row for cell in self.rows.values() for row in cell.values()])
-        self._curves: dict[tuple[str, str], list[Curves]] = {}
+        super().__init__(output)
         self._values: dict[tuple[str, str, str], np.ndarray] = {}
-
-    def curves(self, model: str, system: str) -> list[Curves]:
-        """Of each seed, in order; empty where the training diverged."""
-        if (model, system) not in self._curves:
-            rows = [row for _, row in sorted(self.rows.get((system, model), {}).items(), key=lambda item: item[0] or 0)]
-            self._curves[model, system] = [_curves_of_row(self.output, row) for row in rows]
-        return self._curves[model, system]
 
     def values(self, quantity: Quantity, model: str, system: str) -> np.ndarray:
         """As measured, then of each draw."""
@@ -151,11 +130,6 @@ def straddling(table: TableOne) -> set[tuple[str, str]]:
     return {(system, cell.model) for cell in open_cells for system in cell.claim.systems()}
 
 
-def _curves_of_row(output: Path, row: dict) -> Curves:
-    """Empty where the training diverged."""
-    return results.curves(grid.folder(output, row["run"]), row) if row["status"] == "finished" else {}
-
-
 class _Missing(ValueError):
     """There are no runs to decide from."""
 
@@ -166,22 +140,6 @@ def claim_called(name: str) -> Claim:
         if claim.name == name:
             return claim
     raise UnknownName("row", name, tuple(claim.name for claim in CLAIMS))
-
-
-def _refuse_mixed(rows: list[dict]) -> None:
-    """Raises `ResultsError` unless all runs come from one preset, and those of a cell from one version of the code."""
-    trained = [row for row in rows if row["seed"] is not None]
-    for row in trained:
-        if row["configuration"].get("preset") != trained[0]["configuration"].get("preset"):
-            raise results.ResultsError(f"{row['run']} and {trained[0]['run']} come from different presets: give a folder with one")
-    seen: dict[tuple, tuple] = {}
-    for row in rows:
-        code = row["provenance"]["training_code"], row["provenance"]["evaluation_code"]
-        first = seen.setdefault((row["system"], row["model"]), (code, row["run"]))
-        if first[0] != code:
-            raise results.ResultsError(
-                f"{row['run']} and {first[1]} come from different versions of the code: run `python -m bench table1` again on one"
-            )
 
 
 def cells(preset: Preset) -> list[grid.Cell]:
@@ -316,14 +274,12 @@ def latex(table: TableOne) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def write(output: Path) -> TableOne:
+def write(table: TableOne, output: Path) -> None:
     """table1.md, table1.csv and table1.tex of a results folder."""
-    table = TableOne(output)
     files = {"table1.md": markdown(table), "table1.tex": latex(table)}
     files["table1.csv"] = tidy(table).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     for name, content in files.items():
         results.write_atomically(output / name, content.encode())
-    return table
 
 
 def show(table: TableOne, console: Console) -> None:
@@ -361,11 +317,11 @@ def explain(table: TableOne, row: str, column: str, console: Console) -> None:
         )
         console.print(f"  {m.criterion.quantity.name}. Threshold: {m.criterion.why}.", highlight=False)
         for system in m.criterion.systems:
-            rows = sorted(table.rows.get((system, cell.model), {}).items(), key=lambda item: item[0] or 0)
+            rows = table.of_cell(cell.model, system)
             if rows and not m.lacking:
                 e = Effect.of(table.values(m.criterion.quantity, cell.model, system))
                 console.print(f"  {system}: {number(e.value)} ({number(e.low)}–{number(e.high)})", highlight=False)
-            for (_, run), curves in zip(rows, table.curves(cell.model, system), strict=True):
+            for run, curves in zip(rows, table.curves(cell.model, system), strict=True):
                 alone = "" if m.lacking else number(m.criterion.quantity.values([curves])[0])
                 console.print(f"    {run['run']}  {alone if curves else 'diverged in training'}", highlight=False, markup=False)
     for line in cell.missing:

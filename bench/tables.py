@@ -101,16 +101,13 @@ def runs(sheet: Sheet) -> pd.DataFrame:
 
 
 def write(output: Path) -> int:
-    """Derives runs.csv, results.csv, speed.csv, table.md and the figure of a results folder. Returns how many runs are missing, damaged or lost."""
+    """Derives runs.csv, results.csv, speed.csv and table.md of a results folder. Returns how many runs are missing, damaged or lost."""
     sheet = Sheet(output)
-    from bench import figures  # plotting is slow to import
-
     finished = [r for r in sheet.rows if r["status"] == "finished"]
     frames = {"runs.csv": runs(sheet), "results.csv": tidy(finished, METRICS, "metrics"), "speed.csv": tidy(finished, SPEEDS, "speed")}
     for name, frame in frames.items():
         results.write_atomically(output / name, frame.to_csv(index=False, lineterminator="\n").encode())
     results.write_atomically(output / "table.md", markdown(sheet).encode())
-    figures.energy_against_time(sheet, output)
     return sum(status != "diverged" for _, status, _ in sheet.holes())
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from planted import PRESET, UNITS, cells, fill_table1, write
 from rich.console import Console
 
 import bench.run
@@ -19,7 +20,6 @@ from bench.claims import CLAIMS, COLUMNS, CORE
 from bench.evaluate import Evaluator
 from bench.evidence import Evidence
 from bench.floors import Truth
-from bench.presets import PRESETS
 from bench.run import run_table1
 from bench.train import ONCE
 from bench.verdicts import ENOUGH
@@ -161,45 +161,12 @@ def test_an_exact_lagrangian_has_an_energy_that_the_motion_keeps_and_a_mere_fiel
 
 # a results folder ---------------------------------------------------------------------------------------------------
 
-PRESET = replace(PRESETS["smoke"], seeds=tuple(range(ENOUGH)))
-UNITS = 12
-ASKED = table1.asked_for()
-
-
-def write(output, cell, seed, error=0.01, status="finished", **changes):
-    """The result of a run whose errors are all the same, as a worker writes it."""
-    made = {"commit": None, "dirty": None, "device": "cpu", "platform": "Linux", "versions": {"jax": "0", "python": "3"}}
-    code = {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code, "attempt": 1, "resumed_at": []}
-    result = {"run": cell.run_id(seed), "system": cell.system, "model": cell.model, "seed": seed, "status": status, "metrics": {}, "speed": {}}
-    configuration = {"recording": {"starts": UNITS}, "preset": cell.preset.of_a_run()}
-    spread = 1 + 0.01 * np.arange(UNITS)
-    curves = {
-        "time": np.array([1.0, 100.0]),
-        "energy_error": np.full((UNITS, 2), 1e-6 if cell.is_floor else error * 0.1),
-        "interval_error": error * np.ones((4, 1)) * spread,
-        "interval_change": np.ones((4, UNITS)),
-    }
-    if cell.model != "mlp":
-        curves |= {"acceleration_error": error * spread, "acceleration_size": np.ones(UNITS)}
-    if cell.model in ("hnn", "hnn_naive", "delan", "lnn"):
-        curves["energy_along_truth"] = error * spread
-    result |= {"configuration": configuration, "provenance": made | code} | changes
-    results.write(grid.folder(output, result["run"]), result, curves)
-
-
-def cells(preset=PRESET):
-    return [grid.Cell(preset, system, model) for system, names in ASKED.items() for model in names] + [grid.Cell(preset, *table1.FLOOR)]
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A folder in which nothing is missing: every error is 0.01, but for the naive network's, which is 0.3, and the quartic DeLaN's, 0.2."""
+    """A folder in which nothing is missing."""
     output = tmp_path_factory.mktemp("table1") / "results"
-    grid.write_manifest(output, "smoke", PRESET, cells(), results.TABLE1)
-    for cell in cells():
-        for seed in cell.seeds:
-            error = {("hnn_naive", cell.system): 0.3, ("delan", "quartic_particle"): 0.2}.get((cell.model, cell.system), 0.01)
-            write(output, cell, seed, error)
+    fill_table1(output)
     return output
 
 
@@ -229,7 +196,11 @@ def test_ticks_follow_from_the_numbers_alone(output):
 
 
 def test_files_are_the_same_bytes_whenever_they_are_written(output):
-    first, second = ({f: (output / f).read_bytes() for f in ("table1.md", "table1.csv", "table1.tex")} for _ in range(2) if table1.write(output))
+    first, second = (
+        {f: (output / f).read_bytes() for f in ("table1.md", "table1.csv", "table1.tex")}
+        for _ in range(2)
+        if not table1.write(table1.TableOne(output), output)
+    )
     assert first == second
     lines = pd.read_csv(output / "table1.csv", keep_default_na=False)
     assert len(lines) == len(COLUMNS) * sum(len(claim.criteria) for claim in CLAIMS)
@@ -331,8 +302,13 @@ def made(error):
 def test_cells_that_straddle_are_taken_up_to_ten_seeds_and_no_others(tmp_path, monkeypatch):
     run, asked = made(lambda model, seed: 0.1 + 0.06 * (-1) ** (seed or 0) if model == "delan" else 0.3 if model == "hnn_naive" else 0.01)
     monkeypatch.setattr(bench.run.pool, "run", run)
+    monkeypatch.setattr(bench.run.derived, "_write_slowly", lambda table, output: None)
     assert run_table1("smoke", PRESET, 10, tmp_path / "out", tmp_path / "cache", 1, Console(file=io.StringIO())) == 0
-    seeds = {(system, model): sorted(s for a, b, s in asked if (a, b) == (system, model)) for system, names in ASKED.items() for model in names}
+    seeds = {
+        (system, model): sorted(s for a, b, s in asked if (a, b) == (system, model))
+        for system, names in table1.asked_for().items()
+        for model in names
+    }
     assert seeds["wave", "delan"] == list(range(10))
     assert seeds["wave", "lnn"] == list(range(ENOUGH))
     assert len(asked) == len(set(asked))
@@ -346,10 +322,9 @@ def test_a_grid_of_other_code_forgets_which_runs_table_1_asked_for(output, tmp_p
     run, _ = made(lambda model, seed: 0.01)
     monkeypatch.setattr(bench.run.pool, "run", run)
     small, said = replace(PRESET, systems=("wave",), models=("lnn",)), io.StringIO()
-    monkeypatch.setattr(bench.run.tables, "write", lambda output: 0)
-    monkeypatch.setattr(bench.run.tables, "show", lambda output, console: None)
+    monkeypatch.setattr(bench.run.derived, "_write_slowly", lambda table, output: None)
     assert bench.run.run("smoke", small, output, tmp_path / "cache", 1, Console(file=said, width=300)) == 0
     assert (output / results.TABLE1).exists()
     assert bench.run.run("smoke", replace(small, steps=7, warmup=0), output, tmp_path / "cache", 1, Console(file=said, width=300)) == 0
     assert not (output / results.TABLE1).exists()
-    assert "make table1 makes it again" in said.getvalue()
+    assert "python -m bench table1 makes it again" in said.getvalue()
