@@ -15,7 +15,7 @@ from rich.console import Console
 
 import models
 import systems
-from bench import clean, derived, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, table1, tables
+from bench import clean, derived, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, table1, tables, ticks
 from bench.data import DataError
 from bench.floors import FLOORS
 from bench.locks import Busy
@@ -186,7 +186,7 @@ def _table1(arguments: list[str], console: Console) -> int:
     output = options.output or Path("results/latest") / name
     if options.explain is not None:
         row, model = options.explain
-        table1.explain(table1.TableOne(output), row, model, console)
+        ticks.explain(table1.TableOne(output), row, model, console)
         return 0
     return run_table1(name, options.preset, options.most_seeds, output, CACHE, options.workers, console, options.reference)
 
@@ -245,7 +245,8 @@ class TableOptions:
     metrics: tuple[str, ...] = sheet.SHOWN
     """columns to show"""
     document: Path | None = None
-    """a Markdown file whose part between the lines <!-- table --> and <!-- /table --> becomes the table"""
+    """a Markdown file whose part between the lines <!-- table --> and <!-- /table --> becomes the table, and that between
+    <!-- table1 --> and <!-- /table1 --> Table 1"""
     reference: bool = False
     """allow a folder among the committed reference results (make reference)"""
 
@@ -256,9 +257,9 @@ def _table(arguments: list[str], console: Console) -> int:
         if name not in sheet.HEADINGS:
             raise systems._rows.UnknownName("metric", name, tuple(sheet.HEADINGS))
     require_not_reference(options.folder, options.reference)
-    holes, _ = derived.write(options.folder)
+    holes, table = derived.write(options.folder)
     if options.document is not None:
-        tables.insert(options.folder, options.document)
+        derived.insert(options.folder, table, options.document)
     tables.show(options.folder, console, options.metrics)
     console.print(f"Report: {options.folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 1 if holes else 0

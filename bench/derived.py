@@ -3,9 +3,10 @@
 import hashlib
 import importlib.metadata
 import json
+import re
 from pathlib import Path
 
-from bench import grid, identity, published, results, symmetry, table1, tables
+from bench import grid, identity, published, results, symmetry, tables, ticks
 from bench.table1 import TableOne
 
 MADE_FROM = "figures/made_from.json"  # of what all this was made, and its checksums
@@ -20,6 +21,19 @@ def write(output: Path) -> tuple[int, TableOne]:
     return holes, table
 
 
+def insert(output: Path, table: TableOne, document: Path) -> None:
+    """Puts the tables of errors, and Table 1, into a document between their marks. Raises `ResultsError` if it has none."""
+    parts = {"table": tables.errors(output), "table1": ["", *ticks.ticks(table)]}
+    text = document.read_text(encoding="utf-8") if document.exists() else ""
+    found = [name for name in parts if re.search(rf"<!-- {name} -->.*<!-- /{name} -->", text, re.DOTALL)]
+    if not found:
+        raise results.ResultsError(f"{document} has no lines <!-- table --> and <!-- /table -->: write them where the table belongs")
+    for name in found:
+        (before, after) = re.split(rf"(?<=<!-- {name} -->).*(?=<!-- /{name} -->)", text, flags=re.DOTALL)
+        text = before + "\n".join([*parts[name], "", ""]) + after
+    results.write_atomically(document, text.encode())
+
+
 def _write_slowly(table: TableOne, output: Path) -> None:
     """All but the plain tables: it takes long enough to be worth keeping while nothing changes."""
     key = _key(table, output)
@@ -27,7 +41,7 @@ def _write_slowly(table: TableOne, output: Path) -> None:
         return
     from bench import figures, films, report  # plotting is slow to import
 
-    table1.write(table, output)
+    ticks.write(table, output)
     symmetry.write(table)
     if (output / results.PUBLISHED).exists():
         published.write(output)

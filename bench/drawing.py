@@ -73,6 +73,7 @@ class Drawing:
         """As a part of a page: in its colours, as wide as there is room, names of its parts its own."""
         svg = self.svg[self.svg.index("<svg ") :]
         svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+        svg = re.sub(r'(<image [^>]*?) id="[^"]+"', r"\1", svg)  # two images that are equal have one name, and nobody calls it
         svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', svg)
         svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", svg)
         svg = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', svg)

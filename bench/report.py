@@ -4,12 +4,13 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from bench import published, results, symmetry, table1, tables
+from bench import published, results, symmetry, tables, ticks
 from bench.claims import CLAIMS, COLUMNS
 from bench.drawing import Drawing
 from bench.floors import FLOORS
-from bench.sheet import COSTS, ERRORS, HEADINGS, Sheet, number
-from bench.table1 import MARKS, Cell, TableOne, effect_text
+from bench.sheet import COSTS, ERRORS, HEADINGS, Sheet
+from bench.table1 import MARKS, Cell, TableOne
+from bench.ticks import effect_text, interval
 from bench.verdicts import Effect, Verdict
 
 PAGE = Path(__file__).with_name("report.template.html")  # style and script of the page; everything else is written here
@@ -76,10 +77,10 @@ def _table1(table: TableOne) -> str:
     out += f'<div class="scroll"><table class="ticks"><thead><tr><th></th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     out += f'<div aria-live="polite">{"".join(evidence)}</div>'
     for title, lines in (
-        ("Where the paper says otherwise", table1.differences(table)),
-        ("Where we had expected otherwise", table1.surprises(table)),
-        ("What a factor of two in the thresholds would change", table1.sensitive(table)),
-        ("Undecided", table1.undecided(table)),
+        ("Where the paper says otherwise", ticks.differences(table)),
+        ("Where we had expected otherwise", ticks.surprises(table)),
+        ("What a factor of two in the thresholds would change", ticks.sensitive(table)),
+        ("Undecided", ticks.undecided(table)),
     ):
         out += f"<h3>{escape(title)}</h3>{_list(found) if (found := list(lines)) else '<p>Nothing.</p>'}"
     return out
@@ -118,6 +119,7 @@ def _evidence(table: TableOne, cell: Cell) -> str:
         said.insert(0, f"The paper says {MARKS[claim.ticks[cell.column]]}.")
     said.append(f"With thresholds half as large {cell.verdict(0.5).value}, twice as large {cell.verdict(2.0).value}.")
     out += f"<p>{' '.join(said)}</p>"
+    out += "".join(f"<p>Beside it, {escape(name)}: {interval(effect)}.</p>" for name, effect in table.beside(claim, cell.model))
     out += "".join(f"<p>Missing: {escape(line)}</p>" for line in cell.missing)
     runs = [f"<code>{row['run']}</code>" for system in claim.systems() for row in table.of_cell(cell.model, system)]
     out += f'<details><summary>{len(runs)} runs, {cell.seeds} seeds</summary><p class="runs">{" ".join(runs)}</p></details>'
@@ -127,8 +129,7 @@ def _evidence(table: TableOne, cell: Cell) -> str:
 def _of_system(table: TableOne, cell: Cell, measured, system: str) -> str:
     if measured.lacking or not table.of_cell(cell.model, system) or cell.missing:
         return ""
-    effect = Effect.of(table.values(measured.criterion.quantity, cell.model, system))
-    return f"{number(effect.value)} ({number(effect.low)}–{number(effect.high)})"
+    return interval(Effect.of(table.values(measured.criterion.quantity, cell.model, system)))
 
 
 # results --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import derived, grid, identity, locks, pool, published, results, table1, tables
+from bench import derived, grid, identity, locks, pool, published, results, table1, tables, ticks
 from bench.grid import Cell
 from bench.presets import Preset
 from bench.progress import Progress, duration
@@ -38,7 +38,7 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         failed = _work(name, states, output, cache, workers, console)
         holes, table = derived.write(output)
         tables.show(output, console)
-        table1.show(table, console)
+        ticks.show(table, console)
         console.print(f"Report: {output / 'report.html'}", highlight=False, soft_wrap=True)
         return 1 if failed or holes else 0
 
@@ -63,8 +63,8 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
             console.print(f"{len(more)} cells are taken up to {most_seeds} seeds, since their intervals straddle a threshold", highlight=False)
             seeds |= more
         _, table = derived.write(output)
-        table1.show(table, console)
-        for line in table1.undecided(table):
+        ticks.show(table, console)
+        for line in ticks.undecided(table):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         console.print(f"How each cell was decided: {output / 'table1.md'}, {output / 'report.html'}", highlight=False, soft_wrap=True)
         return 1 if failed else 0

@@ -11,6 +11,7 @@ from bench import results
 from bench.claims import CORE
 from bench.runs import Runs
 from bench.sheet import number
+from bench.ticks import interval
 from bench.verdicts import Effect, median_of_ratios
 
 LEARNT = 0.05  # of what flows through a charge, up to which its change counts as none: a twentieth, as for a learnt energy in Table 1
@@ -44,10 +45,6 @@ def residuals(runs: Runs) -> Iterator[Residual]:
                     top, bottom = (np.array([curves[f"{name}_{part}"] for curves in there], float) for part in ("change", "exchange"))
                     own, true = (Effect.of(median_of_ratios(np.mean, top[:, [i]], bottom[:, [i]])) for i in (OWN, TRUE))
                     yield Residual(system, charge, model, holds, own, true)
-
-
-def _text(effect: Effect) -> str:
-    return f"{number(effect.value)} ({number(effect.low)}–{number(effect.high)})"
 
 
 def _percent(value: float) -> str:
@@ -109,7 +106,7 @@ def markdown(runs: Runs) -> str:
     out += ["| system | charge | model | along its own motion | along the true motion |", "|---|---|---|---:|---:|"]
     for r in found:
         kind = CHARGES.get(r.charge, r.charge) if r.holds else f"of {r.charge} (control: no symmetry)"
-        out.append(f"| {r.system} | {kind} | {r.model} | {_text(r.own)} | {_text(r.true)} |")
+        out.append(f"| {r.system} | {kind} | {r.model} | {interval(r.own)} | {interval(r.true)} |")
     return "\n".join(out) + "\n"
 
 

@@ -7,9 +7,10 @@ over units; its interval comes from drawing seeds and units again, with replacem
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -61,19 +62,31 @@ def median_of_ratios(
 
     The same drawing whenever it is called for the same numbers of seeds and units, so that tables come out the same.
     """
-    seeds, _, units = top.shape
+    drawing = _drawing(top.shape[0], top.shape[2])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = drawing.reduce(reduce, top) / drawing.reduce(reduce, bottom)  # [seed, k, draw]
+    largest = np.where(np.isnan(ratio), np.inf, ratio).max(axis=1)
+    return np.median(largest[drawing.seeds, np.arange(1 + DRAWS)[:, None]], axis=1)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Seeds and units as they are, then those of each draw."""
+
+    seeds: Int[np.ndarray, "draw seed"]
+    units: Int[np.ndarray, "draw unit"]
+    often: Float[np.ndarray, "unit draw"]  # how often each unit is drawn
+
+    def reduce(self, reduce: Callable, values: Float[np.ndarray, "seed k unit"]) -> Float[np.ndarray, "seed k draw"]:
+        """reduce over the units of each draw; a mean of finite numbers as a product with how often each is drawn."""
+        if reduce is np.mean and np.isfinite(values).all():
+            return values @ self.often / values.shape[2]
+        return reduce(values[:, :, self.units], axis=3)
+
+
+@cache
+def _drawing(seeds: int, units: int) -> _Drawing:
     random = np.random.default_rng(0)
     s = np.concatenate([np.arange(seeds)[None], random.integers(seeds, size=(DRAWS, seeds))])
     u = np.concatenate([np.arange(units)[None], random.integers(units, size=(DRAWS, units))])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = _drawn(reduce, top, u) / _drawn(reduce, bottom, u)  # [seed, k, draw]
-    largest = np.where(np.isnan(ratio), np.inf, ratio).max(axis=1)
-    return np.median(largest[s, np.arange(1 + DRAWS)[:, None]], axis=1)
-
-
-def _drawn(reduce: Callable, values: Float[np.ndarray, "seed k unit"], u) -> Float[np.ndarray, "seed k draw"]:
-    """reduce over the units of each draw; a mean of finite numbers as a product with how often each unit is drawn."""
-    if reduce is np.mean and np.isfinite(values).all():
-        often = np.stack([np.bincount(draw, minlength=values.shape[2]) for draw in u], axis=1)
-        return values @ often / values.shape[2]
-    return reduce(values[:, :, u], axis=3)
+    return _Drawing(s, u, np.stack([np.bincount(draw, minlength=units) for draw in u], axis=1).astype(float))

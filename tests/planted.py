@@ -12,6 +12,7 @@ from bench.presets import PRESETS
 from bench.verdicts import ENOUGH
 
 PRESET = replace(PRESETS["smoke"], seeds=tuple(range(ENOUGH)))
+FEW = replace(PRESET, seeds=(0, 1))
 UNITS, STEPS, FRAMES = 12, (4, 2, 1), 20
 ENERGETIC = ("hnn", "hnn_naive", "delan", "lnn")
 

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
-from planted import PRESET, fill_everything
+from planted import FEW, fill_everything
 
-from bench import derived
+from bench import figures, films
 from bench.claims import CLAIMS, COLUMNS
+from bench.report import write
+from bench.table1 import TableOne
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -35,8 +36,9 @@ def browser():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     output = tmp_path_factory.mktemp("browser") / "results"
-    fill_everything(output, replace(PRESET, seeds=(0, 1)))
-    derived.write(output)
+    fill_everything(output, FEW)
+    table = TableOne(output)
+    write(table, [films.wave(table), figures.overview(table)], output)
     return (output / "report.html").as_uri()
 
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from planted import PRESET, fill_everything, write
+from planted import FEW as PRESET
+from planted import fill_everything, write
 
 import models
 from bench import grid, published, recipe, results
@@ -18,7 +19,7 @@ from bench.recipe import ALONE, OURS, RUNGS
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     output = tmp_path_factory.mktemp("published") / "results"
-    fill_everything(output)
+    fill_everything(output, PRESET)
     return output
 
 

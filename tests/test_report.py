@@ -3,19 +3,19 @@
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
-from planted import PRESET, fill_everything, write
+from planted import FEW, fill_everything, write
 
 from bench import cli, derived, drawing, figures, films, grid, results
 from bench.claims import CLAIMS, COLUMNS
 from bench.table1 import TableOne
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
-FEW = PRESET.__class__(**{**vars(PRESET), "seeds": (0, 1)})
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_animations_are_small_and_move(folder):
 
 def test_a_folder_with_few_runs_has_a_report_too(tmp_path, capsys):
     output = tmp_path / "results"
-    preset = FEW.__class__(**{**vars(FEW), "systems": ("wave",), "models": ("mlp",), "seeds": (0,)})
+    preset = replace(FEW, systems=("wave",), models=("mlp",), seeds=(0,))
     grid.write_manifest(output, "smoke", preset)
     write(output, grid.Cell(preset, "wave", "mlp"), 0)
     assert cli.main(["table", str(output)]) == 1, "the floors are missing"

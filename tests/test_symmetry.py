@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from planted import PRESET, fill_table1, write
+from planted import FEW as PRESET
+from planted import fill_table1, write
 
 from bench import grid, results, symmetry
 from bench.runs import Runs
@@ -11,7 +12,7 @@ from bench.runs import Runs
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     output = tmp_path_factory.mktemp("symmetry") / "results"
-    fill_table1(output)
+    fill_table1(output, PRESET)
     return output
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import bench.run
 import systems
-from bench import cli, data, grid, results, table1
+from bench import cli, data, grid, results, table1, ticks
 from bench.claims import CLAIMS, COLUMNS, CORE
 from bench.evaluate import Evaluator
 from bench.evidence import Evidence
@@ -199,7 +199,7 @@ def test_files_are_the_same_bytes_whenever_they_are_written(output):
     first, second = (
         {f: (output / f).read_bytes() for f in ("table1.md", "table1.csv", "table1.tex")}
         for _ in range(2)
-        if not table1.write(table1.TableOne(output), output)
+        if not ticks.write(table1.TableOne(output), output)
     )
     assert first == second
     lines = pd.read_csv(output / "table1.csv", keep_default_na=False)
@@ -215,14 +215,14 @@ def test_what_contradicts_the_paper_or_what_was_expected_is_told(output):
         write(output, grid.Cell(PRESET, "wave", "lnn"), seed, error=0.9)
         write(output, grid.Cell(PRESET, "double_pendulum", "neural_ode"), seed, error=0.015)
     table = table1.TableOne(output)
-    assert [line for line in table1.differences(table) if "dynamical systems, LNN" in line and "measured ✗, paper ✓" in line]
-    assert [line for line in table1.surprises(table) if "conservation laws, neural ODE" in line and "measured ✓, expected ✗" in line]
+    assert [line for line in ticks.differences(table) if "dynamical systems, LNN" in line and "measured ✗, paper ✓" in line]
+    assert [line for line in ticks.surprises(table) if "conservation laws, neural ODE" in line and "measured ✓, expected ✗" in line]
 
 
 def test_what_hangs_on_a_threshold_is_told(output):
     for seed in range(ENOUGH):
         write(output, grid.Cell(PRESET, "wave", "lnn"), seed, error=0.07)
-    (line,) = [line for line in table1.sensitive(table1.TableOne(output)) if "dynamical systems, LNN" in line]
+    (line,) = [line for line in ticks.sensitive(table1.TableOne(output)) if "dynamical systems, LNN" in line]
     assert line.endswith("✓, ✗ at 0.5 times the threshold")
 
 
@@ -230,7 +230,7 @@ def test_runs_that_are_missing_leave_a_cell_open_and_are_named(output):
     run = grid.Cell(PRESET, "wave", "lnn").run_id(3)
     shutil.rmtree(grid.folder(output, run))
     assert verdicts(output, "systems")["lnn"] == "?"
-    assert [line for line in table1.undecided(table1.TableOne(output)) if run in line]
+    assert [line for line in ticks.undecided(table1.TableOne(output)) if run in line]
 
 
 def test_a_training_that_diverged_counts_as_infinitely_wrong(output):
@@ -281,7 +281,7 @@ def test_a_cell_is_explained_down_to_its_runs(output, capsys):
     assert cli.main(["table1", "smoke", "--output", str(output), "--explain", "coordinate", "hnn"]) == 2
     assert "unknown row 'coordinate': choose from systems, equations" in capsys.readouterr().err
     with pytest.raises(UnknownName, match="unknown column 'hnnn'"):
-        table1.explain(table1.TableOne(output), "systems", "hnnn", Console(file=io.StringIO()))
+        ticks.explain(table1.TableOne(output), "systems", "hnnn", Console(file=io.StringIO()))
 
 
 def made(error):
