@@ -19,10 +19,10 @@ from systems._system import Spec, System
 
 UNITS = 64  # test trajectories
 EACH = 8  # states of each of them from which something is predicted
-TIMES = 24  # states of each of them at which a learnt energy is looked at
 INTERVALS = (0.25, 0.5, 1.0, 2.0)  # of the training frame
-FINE = 16  # steps in an interval of the method of order 5: converged, for truth and model alike
-COARSE = (4, 2)  # times the step of a rollout, for the order at which a learnt energy drifts: with shorter steps rounding would speak
+FINE = 8  # steps in an interval of the method of order 5: converged to 1e-5 of the change, for truth and model alike
+COARSE = (2, 1)  # times the step of a rollout, for the order at which a learnt energy drifts
+DOUBLED = 8  # steps in a frame of a rollout, from which on they can be twice as long and stay stable
 SHARE = 0.1  # of the horizon, for the same
 
 
@@ -47,15 +47,14 @@ class Evidence:
         frames = test.x.shape[1]
         self.c = jnp.asarray(test.c[units])
         self.start = jnp.asarray(test.x[units][:, np.linspace(0, frames - 1, min(EACH, frames)).astype(int)])
-        self.along = jnp.asarray(test.x[units][:, np.linspace(0, frames - 1, min(TIMES, frames)).astype(int)])
         self.evaluation = jnp.asarray(data.evaluation.x[:, 0]), jnp.asarray(data.evaluation.c)
         self.before = np.asarray(jax.vmap(jax.vmap(system.common))(self.start))
         self._predict = jax.jit(self._predicted, compiler_options=ONCE)
         self._step = jax.jit(self._one_frame, compiler_options=ONCE)
         self.true = [np.asarray(self._predict(None, interval)) for interval in INTERVALS]
-        self._rates = jax.jit(self._accelerations, compiler_options=ONCE)
-        self.rates = np.asarray(jax.jit(lambda: self._accelerations(None), compiler_options=ONCE)())
-        self._vary = jax.jit(self._variation, compiler_options=ONCE)
+        self._rate = jax.jit(self._predicted_rates, compiler_options=ONCE)
+        self._judge = jax.jit(self._consequences, compiler_options=ONCE)
+        self.accelerations = np.asarray(self._judge(jax.vmap(jax.vmap(system.field, (0, None)))(self.start, self.c))[0])
         self._charge = jax.jit(self._charges, compiler_options=ONCE)
         self._drift = jax.jit(self._drift_at, compiler_options=ONCE)
 
@@ -64,21 +63,25 @@ class Evidence:
 
         interval_error, interval_change [interval, unit]: ‖x̂ − x‖ of a prediction over 1/4, 1/2, 1 and 2 frames, and ‖x − x₀‖, what persistence
         gets: means over the states of a trajectory, components in units of the spread of the change. With a field also acceleration_error and
-        acceleration_size [unit]: the same of v̇. With a learnt energy also
-        energy_along_truth [unit], its standard deviation along the true motion over its spread between motions; and own_energy_coarse [step, start],
-        how far it drifts in a tenth of the horizon at four times and twice the step of a rollout, over the same spread.
+        acceleration_size [unit]: the same of v̇; and kept_NAME_change, kept_NAME_exchange [unit]: of the true energy and charges, their rate along
+        the model's own motion, and all that flows through them (`_rates_of`). With a learnt energy also charge_NAME_change, charge_NAME_exchange
+        [motion, unit]: the same of the learnt energy and charges, along the model's own motion and the true one; and own_energy_coarse
+        [step, start], how far it drifts in a tenth of the horizon with steps twice as long as a rollout's and with these, over its spread between
+        starts.
         """
         errors, changes = zip(*(self._interval(model, i) for i in range(len(INTERVALS))), strict=True)
         evidence = {"interval_error": np.array(errors), "interval_change": np.array(changes)}
         if hasattr(model, "derivative"):
+            accelerations, kept = self._judge(self._rate(model))
             names = "acceleration_error", "acceleration_size"
-            evidence |= dict(zip(names, self._compare(np.asarray(self._rates(model)), self.rates), strict=True))
+            evidence |= dict(zip(names, self._compare(np.asarray(accelerations), self.accelerations), strict=True))
+            for name, (change, exchange) in kept.items():
+                evidence |= {f"kept_{name}_change": self._finite(change), f"kept_{name}_exchange": np.asarray(exchange)}
         if hasattr(model, "energy"):
             double = jax.tree.map(lambda a: a.astype(jnp.float64), model)
-            evidence["energy_along_truth"] = self._finite(self._vary(double))
             for name, (change, exchange) in self._charge(double).items():
                 evidence |= {f"charge_{name}_change": self._finite(change), f"charge_{name}_exchange": np.asarray(exchange)}
-            if self.recording.substeps % COARSE[0] == 0 and self.recording.substeps > COARSE[0]:
+            if self.recording.substeps >= DOUBLED:
                 steps = [self.recording.substeps // factor for factor in COARSE]
                 evidence["own_energy_coarse"] = np.array([self._finite(self._drift(double, substeps)) for substeps in steps])
         return evidence
@@ -133,20 +136,38 @@ class Evidence:
             error, size = (np.linalg.norm((a / spread).reshape(flat), axis=2).mean(axis=1) for a in (predicted - true, true))
         return self._finite(error), size
 
-    def _accelerations(self, model):
-        """v̇ in the common chart; None: the true one."""
+    # energies and charges ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _rates_of(charge: Callable, x, c, rate):
+        """(|dC/dt|, Σ_i |∂C/∂x_i ẋ_i|) of a charge C(x, c) along ẋ: how fast it changes, and all that flows through it."""
+        exchanged = jax.grad(charge)(x, c) * rate
+        return jnp.abs(exchanged.sum()), jnp.abs(exchanged).sum()
+
+    def _predicted_rates(self, model):
+        """ẋ̂ in the (q, v) chart: [unit, state, 2, dof]."""
         system = self.system
 
         def one(x, c):
-            rate = system.field(x, c)
-            if model is not None:
-                predicted = in_single(model.derivative, system.to_chart(x, c, model.chart), c, system.spec)
-                rate = system.rate_from_chart(predicted, x, c, model.chart)
-            return jax.jvp(system.common, (x,), (rate,))[1][1]
+            predicted = in_single(model.derivative, system.to_chart(x, c, model.chart), c, system.spec)
+            return system.rate_from_chart(predicted, x, c, model.chart)
 
         return jax.vmap(jax.vmap(one, (0, None)))(self.start, self.c)
 
-    # a learnt energy --------------------------------------------------------------------------------------------
+    def _consequences(self, rates):
+        """What follows from rates [unit, state, 2, dof]: v̇ in the common chart, and rate and flow [unit] of the true energy and charges, by name."""
+        system = self.system
+        directions = system.symmetries() | system.false_symmetries()
+        charges = {"energy": system.energy} | {
+            name: lambda x, c, ξ=ξ: mechanics.momentum(system.lagrangian, x[0], x[1], c, system.spec.lattice) @ ξ(x[0])
+            for name, ξ in directions.items()
+        }
+
+        def one(x, c, rate):
+            return jax.jvp(system.common, (x,), (rate,))[1][1], {name: self._rates_of(C, x, c, rate) for name, C in charges.items()}
+
+        accelerations, kept = jax.vmap(jax.vmap(one, (0, None, 0)))(self.start, self.c, rates)
+        return accelerations, jax.tree.map(lambda a: a.mean(axis=1), kept)
 
     def _energy(self, model, x, c):
         return model.energy(self.system.to_chart(x, c, model.chart), c)
@@ -155,14 +176,10 @@ class Evidence:
         """Of a learnt energy between motions, at one context, averaged over contexts: an energy is known only up to a function of c."""
         return jax.vmap(jax.vmap(partial(self._energy, model), (0, None)), (None, 0))(x, c).std(axis=1).mean()
 
-    def _variation(self, model):
-        energy = jax.vmap(jax.vmap(partial(self._energy, model), (0, None)))(self.along, self.c)
-        return energy.std(axis=1) / self._spread(model, self.along[:, 0], self.c)
-
     def _charges(self, model):
-        """(mean |dC/dt|, mean Σ |∂C/∂x_i ẋ_i|) over the states of a trajectory, by charge: along the model's own motion and the true one, [2, unit].
+        """(rate, flow) [motion, unit] of the learnt energy and charges, by name: along the model's own motion and the true one.
 
-        C is the learnt energy, or the learnt ∂L/∂v (of a Hamiltonian model the second half of its state) times a direction.
+        A charge is the learnt energy, or the learnt ∂L/∂v (of a Hamiltonian model the second half of its state) times a direction.
         """
         system = self.system
 
@@ -172,17 +189,12 @@ class Evidence:
         directions = system.symmetries() | system.false_symmetries()
         charges = {"energy": model.energy} | {name: lambda x, c, ξ=ξ: momentum(x, c) @ ξ(x[0]) for name, ξ in directions.items()}
 
-        def one(x, c, charge):
+        def one(x, c):
             state = system.to_chart(x, c, model.chart)
             rates = jnp.stack([model.derivative(state, c), system.rate_to_chart(system.field(x, c), x, c, model.chart)])
-            exchanged = jax.grad(charge)(state, c) * rates
-            return jnp.abs(exchanged.sum(axis=(1, 2))), jnp.abs(exchanged).sum(axis=(1, 2))
+            return {name: jax.vmap(partial(self._rates_of, charge, state, c))(rates) for name, charge in charges.items()}
 
-        def over_states(charge):
-            found = jax.vmap(jax.vmap(lambda x, c: one(x, c, charge), (0, None)))(self.start, self.c)  # [unit, state, 2]
-            return tuple(values.mean(axis=1).T for values in found)
-
-        return {name: over_states(charge) for name, charge in charges.items()}
+        return jax.tree.map(lambda a: a.mean(axis=1).T, jax.vmap(jax.vmap(one, (0, None)))(self.start, self.c))
 
     def _drift_at(self, model, substeps):
         x, c = self.evaluation

@@ -71,6 +71,14 @@ def code(system: str, model: str | None, files: tuple[str, ...]) -> str:
     return digest(*(part for path in sorted(paths) for part in (path.relative_to(ROOT).as_posix(), _syntax(path))))
 
 
+@cache
+def shared_code() -> str:
+    """Hash of all that trains and evaluates but the rows: runs of one table must agree in it."""
+    packages = [path for package in ("systems", "models") for path in (ROOT / package).glob("_*.py")]
+    paths = sorted({*packages, *(ROOT / f for f in (*TRAINING_CODE, *EVALUATION_CODE))})
+    return digest(*(part for path in paths for part in (path.relative_to(ROOT).as_posix(), _syntax(path))))
+
+
 def git(*arguments: str) -> str | None:
     """What git says of this checkout; None where it can say nothing."""
     try:

@@ -48,6 +48,12 @@ def _refuse_mixed(rows: list[dict]) -> None:
     for row in trained:
         if row["configuration"].get("preset") != trained[0]["configuration"].get("preset"):
             raise results.ResultsError(f"{row['run']} and {trained[0]['run']} come from different presets: give a folder with one")
+    for row in rows:
+        shared, others = (r["provenance"].get("shared_code") for r in (row, rows[0]))
+        if shared != others:
+            raise results.ResultsError(
+                f"{row['run']} and {rows[0]['run']} come from different versions of the code: run `python -m bench run` again on one"
+            )
     seen: dict[tuple, tuple] = {}
     for row in rows:
         code = row["provenance"]["training_code"], row["provenance"]["evaluation_code"]

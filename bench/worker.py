@@ -297,6 +297,7 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
             "resumed_at": notes.get("resumed_at", []),
             "training_code": cell.training_code,
             "evaluation_code": cell.evaluation_code,
+            "shared_code": identity.shared_code(),
         },
     }
     results.write(_folder(job, seed), result, curves)

@@ -54,11 +54,13 @@ def _curves(cell, error) -> dict[str, np.ndarray]:
     curves |= {"training_step": np.array([10, 20]), "training_train_loss": np.array([1.0, error])}
     if cell.model != "mlp":
         curves |= {"acceleration_error": error * spread, "acceleration_size": np.ones(UNITS)}
-    if cell.model in ENERGETIC:
-        curves["energy_along_truth"] = error * spread
         physics = systems.get(cell.system)
-        for name, change in {"energy": 0.0, **dict.fromkeys(physics.symmetries(), error), **dict.fromkeys(physics.false_symmetries(), 0.5)}.items():
-            curves |= {f"charge_{name}_change": np.full((2, UNITS), change), f"charge_{name}_exchange": np.ones((2, UNITS))}
+        changes = {"energy": error, **dict.fromkeys(physics.symmetries(), error), **dict.fromkeys(physics.false_symmetries(), 0.5)}
+        for name, change in changes.items():
+            curves |= {f"kept_{name}_change": np.full(UNITS, change), f"kept_{name}_exchange": np.ones(UNITS)}
+            if cell.model in ENERGETIC:
+                own = 0.0 if name == "energy" else change
+                curves |= {f"charge_{name}_change": np.array([[own], [change]]) * np.ones(UNITS), f"charge_{name}_exchange": np.ones((2, UNITS))}
     return curves
 
 
