@@ -96,6 +96,7 @@ class Criterion:
     quantity: Quantity
     systems: tuple[str, ...]
     combine: Callable[[Values, str], np.ndarray]  # of a model: its effect, as measured and of each draw
+    beside: tuple[str, ...] = ()  # other models that its effect is measured against
 
 
 def worst(quantity: Quantity, systems: tuple[str, ...]) -> Callable[[Values, str], np.ndarray]:
@@ -104,14 +105,21 @@ def worst(quantity: Quantity, systems: tuple[str, ...]) -> Callable[[Values, str
 
 
 def harm(quantity: Quantity, groups: tuple[tuple[str, ...], ...]) -> Callable[[Values, str], np.ndarray]:
-    """Worst over best chart, divided by the same of a model that knows no mechanics; the largest over mechanical systems."""
+    """Worst over best chart, divided by the same of a model that knows no mechanics; the largest over mechanical systems.
+
+    Not a number where that model has none: then nothing is known.
+    """
 
     def ratio(values: Values, model: str, group: tuple[str, ...]) -> np.ndarray:
         errors = np.array([values(quantity, model, system) for system in group])
         with np.errstate(invalid="ignore"):
             return np.where(np.isinf(errors.max(axis=0)), np.inf, errors.max(axis=0) / errors.min(axis=0))
 
-    return lambda values, model: np.max([ratio(values, model, group) / ratio(values, PLAIN, group) for group in groups], axis=0)
+    def against_plain(values: Values, model: str, group: tuple[str, ...]) -> np.ndarray:
+        plain = ratio(values, PLAIN, group)
+        return np.where(np.isinf(plain), np.nan, ratio(values, model, group)) / np.where(np.isinf(plain), 1.0, plain)
+
+    return lambda values, model: np.max([against_plain(values, model, group) for group in groups], axis=0)
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,7 @@ CLAIMS = (
                 ONE_FRAME,
                 _ALL_CHARTS,
                 harm(ONE_FRAME, CHARTS),
+                (PLAIN,),
             ),
         ),
         _by_column("yynyy"),

@@ -106,13 +106,14 @@ def _evidence(table: TableOne, cell: Cell) -> str:
         out += f"<p>Decided by the runs of <code>{cell.model}</code>, which takes velocities for momenta.</p>"
     lines = []
     for m in cell.measured:
-        of_systems = [(system, _of_system(table, cell, m, system)) for system in m.criterion.systems]
-        named = "".join(f"<br>{escape(system)}: {escape(text)}" for system, text in of_systems if text)
+        pairs = [(model, system) for model in (cell.model, *m.criterion.beside) for system in m.criterion.systems]
+        of_pairs = [(f"{system}, {model}", _of_system(table, cell, m, model, system)) for model, system in pairs]
+        named = "".join(f"<br>{escape(pair)}: {escape(text)}" for pair, text in of_pairs if text)
         effect = "has no such thing" if m.lacking else effect_text(m)
         heads = f"<td>{escape(m.criterion.name)}<br><small>{escape(m.criterion.quantity.name)}</small></td>"
         threshold = f"<td>{m.criterion.threshold:g}<br><small>{escape(m.criterion.why)}</small></td>"
-        lines.append(f"<tr>{heads}<td>{escape(effect)}<small>{named}</small></td>{threshold}<td>{m.verdict(1.0).value}</td></tr>")
-    out += '<div class="scroll"><table><thead><tr><th>quantity</th><th>measured (95 % interval)</th><th>threshold</th><th></th></tr></thead>'
+        lines.append(f"<tr>{heads}<td>{escape(effect)}<small>{named}</small></td>{threshold}<td>{m.verdict(cell.margin).value}</td></tr>")
+    out += '<div class="scroll"><table><thead><tr><th>quantity</th><th>measured (interval)</th><th>threshold</th><th></th></tr></thead>'
     out += f"<tbody>{''.join(lines)}</tbody></table></div>"
     said = [f"We had expected {MARKS[claim.expected[cell.column]]}."]
     if cell.column in claim.ticks:
@@ -121,15 +122,15 @@ def _evidence(table: TableOne, cell: Cell) -> str:
     out += f"<p>{' '.join(said)}</p>"
     out += "".join(f"<p>Beside it, {escape(name)}: {interval(effect)}.</p>" for name, effect in table.beside(claim, cell.model))
     out += "".join(f"<p>Missing: {escape(line)}</p>" for line in cell.missing)
-    runs = [f"<code>{row['run']}</code>" for system in claim.systems() for row in table.of_cell(cell.model, system)]
+    runs = [f"<code>{row['run']}</code>" for model in cell.models for system in claim.systems() for row in table.of_cell(model, system)]
     out += f'<details><summary>{len(runs)} runs, {cell.seeds} seeds</summary><p class="runs">{" ".join(runs)}</p></details>'
     return out + "</article>"
 
 
-def _of_system(table: TableOne, cell: Cell, measured, system: str) -> str:
-    if measured.lacking or not table.of_cell(cell.model, system) or cell.missing:
+def _of_system(table: TableOne, cell: Cell, measured, model: str, system: str) -> str:
+    if measured.lacking or cell.missing:
         return ""
-    return interval(Effect.of(table.values(measured.criterion.quantity, cell.model, system)))
+    return interval(Effect.of(table.values(measured.criterion.quantity, model, system)))
 
 
 # results --------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from bench.verdicts import ENOUGH, MARGIN, Effect, Verdict, together
 from systems._rows import UnknownName
 
 FLOOR_SHARE = 0.01  # of a threshold, which the truth under the same integrator must stay below: else the experiment measures the integrator
-FOOTNOTES = {("lagrangians", "hnn"): "HNN with true momenta"}  # what else is measured of a claim, and decides no cell
+# what else is measured of a claim, and decides no cell
+FOOTNOTES = dict.fromkeys((("coordinates", "hnn"), ("lagrangians", "hnn")), "HNN with true momenta")
+FEWEST = 3  # seeds, with fewer of which nothing is said: their spread isn't seen
 FLOOR = "double_pendulum", "truth"  # the run that shows what the integrator alone does
 MARKS = {True: Verdict.YES.value, False: Verdict.NO.value}
 
@@ -48,11 +50,21 @@ class Cell:
     missing: tuple[str, ...]  # runs without numbers, or systems without runs
     floor: bool  # whether the experiment measures the model, and not the integrator
 
+    @property
+    def margin(self) -> float:
+        """By which an interval must be clear of a threshold: fewer than six seeds decide only what is clear by a factor of two."""
+        return MARGIN if self.seeds < ENOUGH else 1.0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All models whose runs decide it."""
+        return tuple(dict.fromkeys((self.model, *(other for m in self.measured for other in m.criterion.beside))))
+
     def verdict(self, factor: float = 1.0) -> Verdict:
-        """With all thresholds moved by a factor. Fewer than six seeds decide only what is clear by a factor of two."""
-        if self.missing or not self.floor:
+        """With all thresholds moved by a factor."""
+        if self.missing or not self.floor or self.seeds < FEWEST:
             return Verdict.NO if any(m.lacking for m in self.measured) else Verdict.OPEN
-        return together([m.verdict(MARGIN if self.seeds < ENOUGH else 1.0, factor) for m in self.measured])
+        return together([m.verdict(self.margin, factor) for m in self.measured])
 
 
 class TableOne(Runs):
@@ -72,12 +84,12 @@ class TableOne(Runs):
             self._values[key] = quantity.values(runs)
         return self._values[key]
 
-    def missing(self, model: str, systems: tuple[str, ...]) -> tuple[str, ...]:
-        """Runs without numbers, and systems of which there is none."""
-        lost = [run for system in systems for run, why in self.asked.get((system, model), {}).items() if why]
-        absent = [f"{system} x {model}" for system in systems if not self.rows.get((system, model))]
-        older = [system for system in systems if any(curves and EVIDENCE not in curves for curves in self.curves(model, system))]
-        return (*lost, *absent, *(f"{system} x {model} (evaluated by an older version)" for system in older))
+    def missing(self, model: str, system: str) -> tuple[str, ...]:
+        """Runs of a cell without numbers, or the cell if there is none."""
+        lost = [run for run, why in self.asked.get((system, model), {}).items() if why]
+        absent = [f"{system} x {model}"] if not self.rows.get((system, model)) else []
+        older = any(curves and EVIDENCE not in curves for curves in self.curves(model, system))
+        return (*lost, *absent, *([f"{system} x {model} (evaluated by an older version)"] if older else []))
 
     def lacks(self, quantity: Quantity, model: str, systems: tuple[str, ...]) -> bool:
         """Whether a model has no such thing, wherever it was run."""
@@ -109,8 +121,10 @@ class TableOne(Runs):
             except _Missing:
                 effect = None
             measured.append(Measured(criterion, effect, lacking))
-        missing = self.missing(model, claim.systems())
-        seeds = min(len(self.rows.get((system, model), {})) for system in claim.systems())
+        needed = {(model, system): None for system in claim.systems()}
+        needed |= {(other, system): None for criterion in claim.criteria for other in criterion.beside for system in criterion.systems}
+        missing = tuple(run for pair in needed for run in self.missing(*pair))
+        seeds = min(len(self.rows.get((system, model), {})) for model, system in needed)
         return Cell(claim, column, model, tuple(measured), seeds, missing, self._above_floor(claim))
 
     def _above_floor(self, claim: Claim) -> bool:
@@ -131,7 +145,7 @@ class TableOne(Runs):
 def straddling(table: TableOne) -> set[tuple[str, str]]:
     """(system, model) of all runs that more seeds of could decide a cell."""
     open_cells = [cell for cell in table.cells.values() if cell.verdict() == Verdict.OPEN and not cell.missing and cell.floor]
-    return {(system, cell.model) for cell in open_cells for system in cell.claim.systems()}
+    return {(system, model) for cell in open_cells for system in cell.claim.systems() for model in cell.models}
 
 
 class _Missing(ValueError):

@@ -1,6 +1,8 @@
 """What people see of Table 1: derived from results, byte for byte, like every other table."""
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,7 @@ from rich.table import Table
 from bench import results
 from bench.claims import CLAIMS, COLUMNS
 from bench.sheet import number
-from bench.table1 import MARKS, Cell, Measured, TableOne, claim_called
+from bench.table1 import FEWEST, MARKS, Cell, Measured, TableOne, claim_called
 from bench.verdicts import ENOUGH, MARGIN, Effect, Verdict
 from systems._rows import UnknownName
 
@@ -30,11 +32,11 @@ def effect_text(measured: Measured) -> str:
 def markdown(table: TableOne) -> str:
     """The table, how each cell was decided, where it differs from the paper, and how much hangs on the thresholds."""
     out = ["# Table 1, measured", ""]
-    out += ["Rows and ticks as in Cranmer et al. 2020, Table 1; each cell is the outcome of an experiment. ✓: the 95 % interval lies at or below "]
-    out[-1] += (
-        "the threshold, ✗: above it, ?: undecided. `python -m bench table1 --explain ROW MODEL` shows how a cell was decided, down to its runs."
-    )
-    out += ["", *ticks(table)]
+    out += ["Rows and ticks as in Cranmer et al. 2020, Table 1; each cell is the outcome of an experiment. ✓: the 95 % bootstrap interval over "]
+    out[-1] += "seeds and trajectories lies at or below the threshold, ✗: above it, ?: undecided. Three to five seeds, whose interval covers less than "
+    out[-1] += f"95 %, decide only what is clear by a factor of {MARGIN:g}; fewer decide nothing. `python -m bench table1 --explain ROW MODEL` shows how a "
+    out[-1] += "cell was decided, down to its runs."
+    out += ["", *ticks(table, linked=True)]
     for claim in CLAIMS:
         out += ["", f"## {claim.title} (`{claim.name}`)", "", claim.experiment, ""]
         out += ["| | " + " | ".join(f"{c.name} ≤ {c.threshold:g}" for c in claim.criteria) + " | seeds | measured | paper | expected |"]
@@ -64,11 +66,13 @@ def markdown(table: TableOne) -> str:
     return "\n".join(out) + "\n"
 
 
-def ticks(table: TableOne) -> list[str]:
-    """The ticks alone."""
+def ticks(table: TableOne, linked: bool = False) -> list[str]:
+    """The ticks alone; `linked`: each leads to its numbers further below."""
     lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---|" + ":---:|" * len(COLUMNS)]
     for claim in CLAIMS:
         verdicts = [table.cells[claim.name, column].verdict().value for column in COLUMNS]
+        if linked:
+            verdicts = [f"[{verdict}](#{re.sub('[^a-z -]', '', f'{claim.title} {claim.name}'.lower()).replace(' ', '-')})" for verdict in verdicts]
         lines.append(f"| {claim.title} | {' | '.join(verdicts)} |")
     return lines
 
@@ -113,6 +117,7 @@ def undecided(table: TableOne) -> Iterator[str]:
                 why = "the truth under the same integrator is not there, or not far below the threshold"
             else:
                 why = f"{cell.seeds} seeds: the interval is not clear of the threshold" + f" by a factor of {MARGIN:g}" * (cell.seeds < ENOUGH)
+                why = f"{cell.seeds} seeds, where at least {FEWEST} are needed" if cell.seeds < FEWEST else why
             yield f"{cell.claim.title}, {COLUMNS[cell.column]}: {why}"
 
 
@@ -120,7 +125,7 @@ def tidy(table: TableOne) -> pd.DataFrame:
     """One line per criterion of a cell."""
     lines = []
     for (name, column), cell in table.cells.items():
-        runs = " ".join(row["run"] for system in cell.claim.systems() for row in table.rows.get((system, cell.model), {}).values())
+        runs = " ".join(row["run"] for model in cell.models for system in cell.claim.systems() for row in table.of_cell(model, system))
         for m in cell.measured:
             e = m.effect
             numbers = ("", "", "") if e is None else (e.value, e.low, e.high)
@@ -180,14 +185,16 @@ def explain(table: TableOne, row: str, column: str, console: Console) -> None:
         console.print(f"Decided by the runs of {cell.model}, which takes velocities for momenta.", highlight=False)
     for m in cell.measured:
         console.print(
-            f"{m.criterion.name}: {effect_text(m)} against {m.criterion.threshold:g}: {m.verdict(1.0).value}", style="bold", highlight=False
+            f"{m.criterion.name}: {effect_text(m)} against {m.criterion.threshold:g}: {m.verdict(cell.margin).value}", style="bold", highlight=False
         )
         console.print(f"  {m.criterion.quantity.name}. Threshold: {m.criterion.why}.", highlight=False)
-        for system in m.criterion.systems:
-            rows = table.of_cell(cell.model, system)
+        for model, system in ((model, system) for model in (cell.model, *m.criterion.beside) for system in m.criterion.systems):
+            rows = table.of_cell(model, system)
             if rows and not m.lacking:
-                console.print(f"  {system}: {interval(Effect.of(table.values(m.criterion.quantity, cell.model, system)))}", highlight=False)
-            for run, curves in zip(rows, table.curves(cell.model, system), strict=True):
+                with suppress(ValueError):  # of runs evaluated by an older version there are no values
+                    told = interval(Effect.of(table.values(m.criterion.quantity, model, system)))
+                    console.print(f"  {system}{f', {model}' * (model != cell.model)}: {told}", highlight=False)
+            for run, curves in zip(rows, table.curves(model, system), strict=True):
                 alone = "" if m.lacking else number(m.criterion.quantity.values([curves])[0])
                 console.print(f"    {run['run']}  {alone if curves else 'diverged in training'}", highlight=False, markup=False)
     for name, effect in table.beside(claim, cell.model):

@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect size and the ends of its interval."""
+    """An effect size and the ends of its interval; not numbers where nothing is known."""
 
     value: float
     low: float
@@ -38,6 +38,8 @@ class Effect:
     def of(cls, draws: Float[np.ndarray, " draws"]) -> "Effect":
         """From the value as measured, followed by those of the draws. Infinite ones count as they are."""
         tail = (1 - LEVEL) / 2
+        if np.isnan(draws).any():
+            return cls(float("nan"), float("nan"), float("nan"))
         low, high = np.quantile(draws[1:], [tail, 1 - tail], method="nearest")
         return cls(float(draws[0]), float(low), float(high))
 
@@ -86,7 +88,8 @@ class _Drawing:
 
 @cache
 def _drawing(seeds: int, units: int) -> _Drawing:
-    random = np.random.default_rng(0)
-    s = np.concatenate([np.arange(seeds)[None], random.integers(seeds, size=(DRAWS, seeds))])
-    u = np.concatenate([np.arange(units)[None], random.integers(units, size=(DRAWS, units))])
+    # streams of their own, so that models of six and of ten seeds are compared on the same units
+    s, u = (
+        np.concatenate([np.arange(n)[None], np.random.default_rng(stream).integers(n, size=(DRAWS, n))]) for stream, n in enumerate((seeds, units))
+    )
     return _Drawing(s, u, np.stack([np.bincount(draw, minlength=units) for draw in u], axis=1).astype(float))
