@@ -96,7 +96,7 @@ class Criterion:
     quantity: Quantity
     systems: tuple[str, ...]
     combine: Callable[[Values, str], np.ndarray]  # of a model: its effect, as measured and of each draw
-    beside: tuple[str, ...] = ()  # other models that its effect is measured against
+    against: tuple[str, ...] = ()  # other models that its effect is measured against
 
 
 def worst(quantity: Quantity, systems: tuple[str, ...]) -> Callable[[Values, str], np.ndarray]:

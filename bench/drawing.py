@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+import systems
 from bench.claims import COLUMNS
 from bench.floors import FLOORS
 from bench.sealed import write_atomically
@@ -49,6 +50,11 @@ def line(model: str) -> str:
 def label(model: str) -> str:
     """What it is called in a figure."""
     return FLOORS[model].title.strip("*") if model in FLOORS else COLUMNS.get(model, model)
+
+
+def unit_of_time(system: str) -> str:
+    """On a lattice a wave passes a site in it."""
+    return "grid units" if systems.get(system).spec.lattice else "s"
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def energy(runs: Runs) -> Drawing:
                 axis.plot(time, middle, lw=1.6, color=colour(model), ls=drawing.line(model), label=label(model))
                 axis.fill_between(time, low, high, color=colour(model), alpha=0.18, lw=0)
                 last.append(f"{label(model)} on {system} {number(middle[-1]) if np.isfinite(middle[-1]) else 'diverged'}")
-            axis.set(yscale="log", xlabel="time [s]", title=system.replace("_", " "))
+            axis.set(yscale="log", xlabel=f"time [{drawing.unit_of_time(system)}]", title=system.replace("_", " "))
             axis.margins(x=0)
         made.axes[0, 0].set_ylabel("energy error, median over starts\n[fraction of the system's energy scale]")
         made.legend()
@@ -174,8 +174,8 @@ def training(runs: Runs) -> Drawing:
     return made.finished(
         "training",
         "Training loss",
-        "Mean over each chunk of steps, median and range over seeds. Every model has a loss of its own: compare shapes, not heights. The LNN's is a "
-        "log likelihood for three quarters of the training and then the log of the forward error, so that its axis is linear.",
+        "Mean over each chunk of steps, median and range over seeds. Every model has a loss of its own: compare shapes, not heights. Logarithms, "
+        "which the LNN's are (of a likelihood, of the forward error at the end, and on the ring of that alone), have a linear axis.",
         f"Small line charts, one for each model and system. {'; '.join(said)}.",
     )
 
@@ -192,7 +192,7 @@ def cost(runs: Runs) -> Drawing:
                 for model in models_of(runs, system):
                     rows = runs.of_cell(model, system)
                     timed = [row["speed"]["rollout_states_per_second"] for row in rows if "rollout_states_per_second" in row["speed"]]
-                    values = [row["metrics"].get(metric, np.inf) for row in rows if row["status"] == "finished"]
+                    values = [row["metrics"].get(metric, np.inf) if row["status"] == "finished" else np.inf for row in rows]
                     if timed and np.isfinite(value := np.median(values)):
                         axis.plot(1e6 / timed[0], value, "o", ms=8, color=colour(model), label=label(model))
                         said.append(f"{label(model)} on {system}: {number(1e6 / timed[0])} µs, {axis_label} {number(value)}")

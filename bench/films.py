@@ -85,7 +85,8 @@ def double_pendulum(runs: Runs) -> Drawing | None:
     return made.finished(
         "double_pendulum",
         "Double pendulum, short and long",
-        "The evaluation's first start and the first seed of each model. Dashed: truth. The motion is chaotic, so that every curve leaves the truth "
+        "The evaluation's first start and the first seed of each model. Dashed: the true equations under the "
+        "same integrator. The motion is chaotic, so that every curve leaves the truth "
         "after some seconds; what tells models apart afterwards is the energy. After figure 2 of Cranmer et al. 2020.",
         f"Line charts, a column a model. {'; '.join(said)}.",
     )
@@ -119,8 +120,9 @@ def relativistic_particle(runs: Runs) -> Drawing | None:
     return made.finished(
         "relativistic_particle",
         "Relativistic particle, in and out of canonical coordinates",
-        "The evaluation's first start and the first seed of each model. Given true momenta the Hamiltonian network follows; given velocities, "
-        "which are no momenta here, it cannot; the Lagrangian network needs none. After figure 3 of Cranmer et al. 2020.",
+        "The evaluation's first start and the first seed of each model. One Hamiltonian network is given true momenta; the "
+        "naive one is given velocities, which are no momenta here; the Lagrangian network is given velocities and asks for nothing "
+        "else. After figure 3 of Cranmer et al. 2020.",
         f"Line charts of the velocity, a column a model. {'; '.join(said)}.",
     )
 

@@ -45,16 +45,17 @@ def _geometric_mean(values: np.ndarray) -> float:
 
 
 _LNN_BUDGET = "published after 3e8 samples at width 500; ours after 7.7e5 at width 64, on trajectories instead of independent states"
-_FINZI = "Finzi, Wang, Wilson 2020, from the 100 rows a model of their public notebooks/pendulum-geom-mean.csv"
+_FINZI = "Finzi, Wang, Wilson 2020, their public notebooks/pendulum-geom-mean.csv, 100 rows 2-Pendulum, avg_rel_err_pred a model"
 _FINZI_WHY = (
-    "theirs: Cartesian positions and velocities, 3 s in frames of 0.03 s, other masses and lengths, 800 pieces of 5 points, trained on rollouts; "
-    "ours: angles as (cos, sin), 5 s in frames of 0.1 s, the given state not counted"
+    "theirs: Cartesian positions and velocities as they are, 3 s in frames of 0.03 s, other masses and lengths, 800 pieces of 5 points, "
+    "trained on rollouts; "
+    "ours: angles as (cos, sin), components over their spread, 5 s in frames of 0.1 s, the given state not counted"
 )
 _REPLICA = "public code danrixd/hnn-double-pendulum, README"
 _REPLICA_WHY = "theirs: as a share of |H(0)|, gentle starts (|θ| < 1.5), full-batch Adam; ours: as a share of 29.4 J, any start nearly at rest"
 _RELATIVISTIC_WHY = (
-    "the published losses are not one quantity (the LNN's counts q̈ only, an HNN's both rates of its own chart), and a third of the states that they "
-    "draw lie above |v| = 0.995, where single precision knows nothing; ours: mean |q̈ error| of every model on the same held-out states of that law"
+    "the published losses are not one quantity (the LNN's counts q̈ only, an HNN's both rates of its own chart), and one in seven of the states that "
+    "they draw lies above |v| = 0.995, where single precision knows little; ours: mean |q̈ error| of every model on the same held-out states"
 )
 FIGURES = (
     Figure(
@@ -128,7 +129,7 @@ FIGURES = (
         for title, theirs, spread, model, why in (
             ("neural ODE", 0.0645, "median 0.046, largest 0.63", "neural_ode", _FINZI_WHY),
             ("HNN", 0.0019, "median 0.0011, largest 0.23", "hnn", "as above; theirs learns from rollouts too, ours from derivatives"),
-            ("DeLaN", 0.00125, "median 7.5e-4, largest 0.11", "delan", "as above"),
+            ("DeLaN", 0.00125, "median 7.5e-4, largest 0.10", "delan", "as above"),
         )
     ),
     Figure(
@@ -143,14 +144,14 @@ FIGURES = (
         _REPLICA_WHY,
     ),
     Figure(
-        "the same of a perceptron",
+        "the same of a perceptron for the rates",
         _REPLICA,
         0.144,
         "mean 0.188",
         "double_pendulum",
-        "mlp",
+        "second_order_ode",
         _energy_at(20.0),
         np.median,
-        f"{_REPLICA_WHY}; ours a step map",
+        "as above; theirs learns both rates in (q, p), ours knows that q̇ = v",
     ),
 )

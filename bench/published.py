@@ -71,8 +71,8 @@ class Ours:
     """A figure as we measure it: of each seed the summary over starts; the median start of the median seed and the largest start of all."""
 
     seeds: tuple[float, ...]
-    median_start: float | None
-    largest: float
+    median_start: float | None  # of a figure that is a mean over starts
+    largest: float | None
 
     @property
     def value(self) -> float:
@@ -85,8 +85,10 @@ def measured(published: Published, figure: Figure) -> Ours | None:
     found = [figure.read(row, published.curves(row)) for row in published.of_figure(figure)]
     if not found:
         return None
-    median = float(np.median([np.median(starts) for starts in found])) if len(found[0]) > 1 else None
-    return Ours(tuple(float(figure.summary(starts)) for starts in found), median, float(max(starts.max() for starts in found)))
+    seeds = tuple(float(figure.summary(starts)) for starts in found)
+    if len(found[0]) == 1:
+        return Ours(seeds, None, None)
+    return Ours(seeds, float(np.median([np.median(starts) for starts in found])), float(max(starts.max() for starts in found)))
 
 
 # what people see ------------------------------------------------------------------------------------------------------
@@ -111,9 +113,9 @@ def markdown(published: Published) -> str:
     return "\n".join(out) + "\n"
 
 
-def _numbers(figure: Figure, ours: Ours) -> tuple[str, str, str, str]:
-    median = "" if ours.median_start is None else number(ours.median_start)
-    return spread(ours.seeds), median, number(ours.largest), f"{number(ours.value / figure.theirs)} times"
+def _numbers(figure: Figure, ours: Ours) -> tuple[str, ...]:
+    of_starts = ("" if value is None else number(value) for value in (ours.median_start, ours.largest))
+    return spread(ours.seeds), *of_starts, f"{number(ours.value / figure.theirs)} times"
 
 
 def tidy(published: Published) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from bench.floors import FLOORS
 from bench.sheet import COSTS, ERRORS, HEADINGS, Sheet
 from bench.table1 import MARKS, Cell, TableOne
 from bench.ticks import effect_text, interval
-from bench.verdicts import Effect, Verdict
+from bench.verdicts import MARGIN, Effect, Verdict
 
 PAGE = Path(__file__).with_name("report.template.html")  # style and script of the page; everything else is written here
 KINDS = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.OPEN: "open"}
@@ -70,10 +70,12 @@ def _table1(table: TableOne) -> str:
         cells = [table.cells[claim.name, column] for column in COLUMNS]
         rows.append(f'<tr><th scope="row">{escape(claim.title)}</th>{"".join(map(_tick, cells))}</tr>')
         evidence += [_evidence(table, cell) for cell in cells]
-    out = (
-        "<p>Rows as in Cranmer et al. 2020, Table 1; each cell is the outcome of an experiment. ✓: the 95 % interval lies at or below the threshold, "
+    out = "<p>Rows as in Cranmer et al. 2020, Table 1; each cell is the outcome of an experiment. ✓: the 95 % bootstrap interval over seeds and "
+    out += (
+        "trajectories lies at or below the threshold, ✗: above it, ?: undecided. Three to five seeds, whose interval covers less, decide only what "
     )
-    out += "✗: above it, ?: undecided. Choose a cell to see how it was decided, down to its runs. A dot: the paper says otherwise.</p>"
+    out += f"is clear by a factor of {MARGIN:g}; fewer decide nothing. Choose a cell to see how it was decided, down to its runs. A dot: the paper "
+    out += "says otherwise.</p>"
     out += f'<div class="scroll"><table class="ticks"><thead><tr><th></th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     out += f'<div aria-live="polite">{"".join(evidence)}</div>'
     for title, lines in (
@@ -106,7 +108,7 @@ def _evidence(table: TableOne, cell: Cell) -> str:
         out += f"<p>Decided by the runs of <code>{cell.model}</code>, which takes velocities for momenta.</p>"
     lines = []
     for m in cell.measured:
-        pairs = [(model, system) for model in (cell.model, *m.criterion.beside) for system in m.criterion.systems]
+        pairs = [(model, system) for model in (cell.model, *m.criterion.against) for system in m.criterion.systems]
         of_pairs = [(f"{system}, {model}", _of_system(table, cell, m, model, system)) for model, system in pairs]
         named = "".join(f"<br>{escape(pair)}: {escape(text)}" for pair, text in of_pairs if text)
         effect = "has no such thing" if m.lacking else effect_text(m)

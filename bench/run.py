@@ -70,6 +70,12 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
         return 1 if failed else 0
 
 
+def _is_fresh(output: Path, run: str, cell: Cell) -> bool:
+    """Whether a run is not there at all, or was evaluated by this code."""
+    where = grid.folder(output, run)
+    return not (where / results.RESULT).exists() or results.read(where)["provenance"]["evaluation_code"] == cell.evaluation_code
+
+
 def run_published(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
     """Runs what is missing beside published figures and of the LNN's recipe, and writes both tables. 0 if all runs are there, else 1.
 
@@ -110,7 +116,8 @@ def _drop_of_others(output: Path, now: Preset, console: Console) -> None:
         try:
             named = set(grid.read_manifest(output, file)["runs"])
             seeds = {int(seed) for run in named for seed in re.findall(r"-s(\d+)-", run)}
-            fresh = named <= {cell.run_id(seed) for cell in cells(now) for seed in ((None,) if cell.is_floor else seeds)}
+            known = {cell.run_id(seed): cell for cell in cells(now) for seed in ((None,) if cell.is_floor else seeds)}
+            fresh = named <= known.keys() and all(_is_fresh(output, run, known[run]) for run in named)
         except (results.DamagedResult, ValueError):
             fresh = False
         if not fresh:

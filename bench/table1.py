@@ -58,7 +58,7 @@ class Cell:
     @property
     def models(self) -> tuple[str, ...]:
         """All models whose runs decide it."""
-        return tuple(dict.fromkeys((self.model, *(other for m in self.measured for other in m.criterion.beside))))
+        return tuple(dict.fromkeys((self.model, *(other for m in self.measured for other in m.criterion.against))))
 
     def verdict(self, factor: float = 1.0) -> Verdict:
         """With all thresholds moved by a factor."""
@@ -122,7 +122,7 @@ class TableOne(Runs):
                 effect = None
             measured.append(Measured(criterion, effect, lacking))
         needed = {(model, system): None for system in claim.systems()}
-        needed |= {(other, system): None for criterion in claim.criteria for other in criterion.beside for system in criterion.systems}
+        needed |= {(other, system): None for criterion in claim.criteria for other in criterion.against for system in criterion.systems}
         missing = tuple(run for pair in needed for run in self.missing(*pair))
         seeds = min(len(self.rows.get((system, model), {})) for model, system in needed)
         return Cell(claim, column, model, tuple(measured), seeds, missing, self._above_floor(claim))

@@ -33,9 +33,13 @@ def markdown(table: TableOne) -> str:
     """The table, how each cell was decided, where it differs from the paper, and how much hangs on the thresholds."""
     out = ["# Table 1, measured", ""]
     out += ["Rows and ticks as in Cranmer et al. 2020, Table 1; each cell is the outcome of an experiment. ✓: the 95 % bootstrap interval over "]
-    out[-1] += "seeds and trajectories lies at or below the threshold, ✗: above it, ?: undecided. Three to five seeds, whose interval covers less than "
-    out[-1] += f"95 %, decide only what is clear by a factor of {MARGIN:g}; fewer decide nothing. `python -m bench table1 --explain ROW MODEL` shows how a "
-    out[-1] += "cell was decided, down to its runs."
+    out[-1] += (
+        "seeds and trajectories lies at or below the threshold, ✗: above it, ?: undecided. Three to five seeds, whose interval covers less, decide "
+    )
+    out[-1] += (
+        f"only what is clear by a factor of {MARGIN:g}; fewer decide nothing. `python -m bench table1 --explain ROW MODEL` shows how a cell was "
+    )
+    out[-1] += "decided, down to its runs."
     out += ["", *ticks(table, linked=True)]
     for claim in CLAIMS:
         out += ["", f"## {claim.title} (`{claim.name}`)", "", claim.experiment, ""]
@@ -188,7 +192,7 @@ def explain(table: TableOne, row: str, column: str, console: Console) -> None:
             f"{m.criterion.name}: {effect_text(m)} against {m.criterion.threshold:g}: {m.verdict(cell.margin).value}", style="bold", highlight=False
         )
         console.print(f"  {m.criterion.quantity.name}. Threshold: {m.criterion.why}.", highlight=False)
-        for model, system in ((model, system) for model in (cell.model, *m.criterion.beside) for system in m.criterion.systems):
+        for model, system in ((model, system) for model in (cell.model, *m.criterion.against) for system in m.criterion.systems):
             rows = table.of_cell(model, system)
             if rows and not m.lacking:
                 with suppress(ValueError):  # of runs evaluated by an older version there are no values

@@ -1,6 +1,7 @@
 """Planted models get the verdicts that they must: what is exact, what rubs, what is noisy, what is a map, and what takes velocities for momenta."""
 
 import io
+import re
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -31,7 +32,13 @@ from systems._rows import UnknownName
 SEEDS = 6
 
 
-class Rubbing(Truth):
+class Exact(Truth):
+    """The truth."""
+
+    coarsened = False
+
+
+class Rubbing(Exact):
     """The truth with a friction of 0.05 v."""
 
     def derivative(self, x, c):
@@ -39,7 +46,7 @@ class Rubbing(Truth):
         return super().derivative(x, c) + jnp.stack([jnp.zeros_like(x[0]), braking])
 
 
-class Noisy(Truth):
+class Noisy(Exact):
     """The truth with an acceleration that is off by waves of the state."""
 
     def derivative(self, x, c):
@@ -47,7 +54,7 @@ class Noisy(Truth):
         return super().derivative(x, c).at[1].add(0.2 * waves)
 
 
-class Map(Truth):
+class Map(Exact):
     """x_{t+Δ} − x_t of the true motion, and nothing else."""
 
     derivative = property()  # a map has none
@@ -56,14 +63,14 @@ class Map(Truth):
         return advance_compactly(lambda x: self.system.field(x, c), x, self.system.recording.frame, 8) - x
 
 
-class Conservative(Truth):
+class Conservative(Exact):
     """The truth with its energy: an exact Lagrangian."""
 
     def energy(self, x, c):
         return self.system.energy(x, c)
 
 
-class Misled(Truth):
+class Misled(Exact):
     """Hamilton's equations of the true energy as a function of (q, v), v taken for p."""
 
     def derivative(self, x, c):
@@ -111,7 +118,8 @@ def curves(kind, system, rollouts=False):
 def decided(tmp_path, monkeypatch, claim, kinds):
     """The cells of one claim, whose columns are planted models."""
     claim = table1.claim_called(claim)
-    monkeypatch.setattr(table1, "_curves_of_row", lambda output, row: curves(kinds[row["model"]], row["system"], claim.name == "conservation"))
+    long = claim.name == "conservation"
+    monkeypatch.setattr(table1.TableOne, "_curves_of", lambda self, row: curves(kinds[row["model"]], row["system"], long))
     table = table1.TableOne.__new__(table1.TableOne)
     table.output, table.asked, table._curves, table._values = tmp_path, {}, {}, {}
     everything = {*kinds, "truth"}
@@ -154,7 +162,7 @@ def test_an_exact_energy_in_wrong_coordinates_fails_where_velocities_are_no_mome
 
 
 def test_an_exact_lagrangian_has_an_energy_that_the_motion_keeps_and_a_mere_field_has_none(tmp_path, monkeypatch):
-    cells = decided(tmp_path, monkeypatch, "lagrangians", KINDS | {"second_order_ode": Truth})
+    cells = decided(tmp_path, monkeypatch, "lagrangians", KINDS | {"second_order_ode": Exact})
     assert {column: cell.verdict() for column, cell in cells.items()} == {"lnn": "✓", "second_order_ode": "✗"}
     assert [m.lacking for m in cells["second_order_ode"].measured] == [False, True]
 
@@ -206,8 +214,9 @@ def test_files_are_the_same_bytes_whenever_they_are_written(output):
     assert len(lines) == len(COLUMNS) * sum(len(claim.criteria) for claim in CLAIMS)
     assert not lines["verdict"].isin(["?"]).any()
     text = first["table1.md"].decode()
-    assert "learns" not in text.partition("##")[0] or "?" not in text.partition("##")[0].splitlines()[6]
-    assert first["table1.tex"].decode().count("checkmark") == text.partition("##")[0].count("| ✓")
+    assert first["table1.tex"].decode().count("checkmark") == text.partition("##")[0].count("| [✓]")
+    anchors = {re.sub("[^a-z -]", "", line.removeprefix("## ").lower()).replace(" ", "-") for line in text.splitlines() if line.startswith("## ")}
+    assert set(re.findall(r"\]\(#([a-z-]+)\)", text)) <= anchors, "each tick leads to its numbers"
 
 
 def test_what_contradicts_the_paper_or_what_was_expected_is_told(output):
@@ -233,6 +242,29 @@ def test_runs_that_are_missing_leave_a_cell_open_and_are_named(output):
     assert [line for line in ticks.undecided(table1.TableOne(output)) if run in line]
 
 
+def test_a_model_that_others_are_compared_with_is_part_of_their_cells(output):
+    plain = grid.Cell(PRESET, "planar_polar", "second_order_ode")
+    assert verdicts(output, "coordinates")["lnn"] == "✓"
+    cell = table1.TableOne(output).cells["coordinates", "lnn"]
+    assert cell.models == ("lnn", "second_order_ode")
+    shutil.rmtree(grid.folder(output, plain.run_id(3)))
+    assert verdicts(output, "coordinates")["lnn"] == "?"
+    assert [line for line in ticks.undecided(table1.TableOne(output)) if "coordinates, LNN" in line and plain.run_id(3) in line]
+    for seed in range(ENOUGH):
+        write(output, plain, seed, status="diverged", diverged_at_step=7)
+    assert verdicts(output, "coordinates")["lnn"] == "?", "harm in units of what harms without end is no harm"
+    assert verdicts(output, "coordinates")["second_order_ode"] == "✗"
+
+
+def test_cells_evaluated_by_different_code_are_refused_by_name(output):
+    run = grid.Cell(PRESET, "wave", "lnn").run_id(2)
+    where = grid.folder(output, run)
+    write(output, grid.Cell(PRESET, "wave", "lnn"), 2, provenance={**results.read(where)["provenance"], "shared_code": "another"})
+    with pytest.raises(results.ResultsError, match="different versions of the code") as error:
+        table1.TableOne(output)
+    assert run in str(error.value)
+
+
 def test_a_training_that_diverged_counts_as_infinitely_wrong(output):
     cell = grid.Cell(PRESET, "wave", "lnn")
     for seed in range(ENOUGH):
@@ -248,6 +280,9 @@ def test_few_seeds_decide_only_what_is_clear(output):
     assert [verdicts(output, "systems")[model] for model in ("lnn", "delan")] == ["✓", "✓"]
     grid.write_manifest(output, "smoke", PRESET, cells(replace(PRESET, seeds=(0, 1, 2))), results.TABLE1)
     assert [verdicts(output, "systems")[model] for model in ("lnn", "delan")] == ["?", "✓"]
+    grid.write_manifest(output, "smoke", PRESET, cells(replace(PRESET, seeds=(0, 1))), results.TABLE1)
+    assert set(verdicts(output, "systems").values()) == {"?"}
+    assert [line for line in ticks.undecided(table1.TableOne(output)) if "2 seeds, where at least 3 are needed" in line]
 
 
 def test_without_the_truth_under_the_same_integrator_nothing_is_said_of_conservation(output):

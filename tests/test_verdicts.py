@@ -103,3 +103,14 @@ def test_every_claim_says_what_was_expected_of_every_column_and_why_its_threshol
         assert set(claim.expected) == set(COLUMNS)
         assert list(claim.ticks) == list(COLUMNS)[:5]
         assert all(criterion.why and criterion.threshold > 0 for criterion in claim.criteria)
+
+
+def test_what_is_not_known_decides_nothing():
+    effect = Effect.of(np.full(1 + DRAWS, np.nan))
+    assert effect.against(1.0) == effect.against(0.0) == Verdict.OPEN
+
+
+def test_models_of_six_and_of_ten_seeds_are_compared_on_the_same_units():
+    units = np.random.default_rng(3).exponential(size=32)
+    six, ten = (draws(*np.tile(units, (seeds, 1))) for seeds in (6, 10))
+    np.testing.assert_array_equal(six, ten)
