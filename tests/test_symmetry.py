@@ -52,7 +52,7 @@ def test_an_interval_that_straddles_is_undecided_and_a_diverged_training_is_not_
     for seed, curves in enumerate(runs.curves("lnn", "wave")):
         curves["kept_shift_change"] = np.full_like(curves["kept_shift_change"], (0.01, 0.05, 0.2)[seed])
     assert "undecided for lnn (5 %)" in line_of(list(symmetry.residuals(runs)), "wave, momentum")
-    runs._curves["lnn", "wave"] = [{}, {}, runs.curves("lnn", "wave")[0]]
+    runs._curves["lnn", "wave"] = [{}, {}, {}, {}, {}, runs.curves("lnn", "wave")[0]]
     assert "not kept by lnn (∞ %)" in line_of(list(symmetry.residuals(runs)), "wave, momentum").replace("hnn_naive (30 %), ", "")
 
 
