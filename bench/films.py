@@ -44,6 +44,11 @@ def _first(runs: Runs, model: str, system: str) -> dict:
     return curves[0] if curves else {}
 
 
+def _drawable(errors: np.ndarray) -> np.ndarray:
+    """Errors on a logarithmic axis, to four digits of their logarithm: the last bits of another processor draw the same line."""
+    return 10.0 ** np.round(np.log10(np.where(np.isfinite(errors), np.maximum(errors, SMALLEST), np.nan)), 4)
+
+
 def _title(model: str) -> str:
     """Name of a model, and the chart that it works in where that matters."""
     chart = {"hnn": "\n(true momenta)", "hnn_naive": "\n(takes v for p)"}
@@ -68,7 +73,7 @@ def double_pendulum(runs: Runs) -> Drawing | None:
                 axis.plot(film.time[chosen], np.sin(motion[chosen, 0, 1]), color=colour(model), lw=1.2)
                 axis.set_ylim(-1.1, 1.1)
             drift = np.abs(film.energy(motion, no_context) - start) / scale
-            bottom.plot(film.time, np.where(np.isfinite(drift), np.maximum(drift, SMALLEST), np.nan), color=colour(model), lw=0.8)
+            bottom.plot(film.time, _drawable(drift), color=colour(model), lw=0.8)
             bottom.set(yscale="log", ylim=(1e-6, 10))
             bottom.set_xlabel("time [s]", fontsize=9)
             top.set_title(_title(model), fontsize=11)
@@ -104,7 +109,7 @@ def relativistic_particle(runs: Runs) -> Drawing | None:
             top.plot(film.time, film.true[:, 1, 0], color=INK, lw=1.2, ls="--", label="truth")
             top.plot(film.time, motion[:, 1, 0], color=colour(model), lw=1.6)
             error = np.abs(motion[:, 1, 0] - film.true[:, 1, 0])
-            bottom.plot(film.time, np.where(np.isfinite(error), np.maximum(error, SMALLEST), np.nan), color=colour(model), lw=1.4)
+            bottom.plot(film.time, _drawable(error), color=colour(model), lw=1.4)
             top.set_title(_title(model), fontsize=11)
             top.set_ylim(-1.15, 1.15)
             bottom.set(yscale="log", ylim=(1e-6, 3))
