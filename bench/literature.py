@@ -52,10 +52,12 @@ _FINZI_WHY = (
     "ours: angles as (cos, sin), components over their spread, 5 s in frames of 0.1 s, the given state not counted"
 )
 _REPLICA = "public code danrixd/hnn-double-pendulum, README"
-_REPLICA_WHY = "theirs: as a share of |H(0)|, gentle starts (|θ| < 1.5), full-batch Adam; ours: as a share of 29.4 J, any start nearly at rest"
+_REPLICA_WHY = (
+    "theirs: as a share of the size of H(0), gentle starts (θ within ±1.5), full-batch Adam; ours: as a share of 29.4 J, any start nearly at rest"
+)
 _RELATIVISTIC_WHY = (
     "the published losses are not one quantity (the LNN's counts q̈ only, an HNN's both rates of its own chart), and one in seven of the states that "
-    "they draw lies above |v| = 0.995, where single precision knows little; ours: mean |q̈ error| of every model on the same held-out states"
+    "they draw lies above a speed of 0.995, where single precision knows little; ours: mean size of the error of q̈, of every model on the same held-out states"
 )
 FIGURES = (
     Figure(
@@ -81,10 +83,10 @@ FIGURES = (
         f"{_LNN_BUDGET}. Their baseline is a second-order model: it regresses accelerations",
     ),
     Figure(
-        "acceleration loss Σ|Δθ̈| [rad/s²] on independent states",
+        "acceleration loss, L1 norm [rad/s²], on independent states",
         LNN_PAPER,
         0.073,
-        "mean Σ|θ̈| there: 46.8",
+        "mean L1 norm of the acceleration there: 46.8",
         "double_pendulum",
         "lnn",
         _metric("acceleration_l1"),

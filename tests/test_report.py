@@ -5,6 +5,7 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -123,6 +124,16 @@ def test_numbers_of_the_report_are_those_of_the_results(folder):
     values = re.findall(r'<td data-value="([0-9.e-]+|Infinity|)">', text)
     known = {repr(value) for row in table.rows.values() for run in row.values() for value in run["metrics"].values()}
     assert {value for value in values if value and "." in value and float(value) < 1} <= known | {"0.0"}
+
+
+def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_head(folder):
+    pages = sorted(folder.glob("*.md"))
+    assert {"table.md", "table1.md", "published.md", "symmetry.md"} <= {page.name for page in pages}
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        for before, line in pairwise(lines):
+            if before.startswith("|") and line.startswith("|"):
+                assert before.count("|") == line.count("|"), (page.name, line)
 
 
 def test_animations_are_small_and_move(folder):
