@@ -57,7 +57,7 @@ _REPLICA_WHY = (
 )
 _RELATIVISTIC_WHY = (
     "the published losses are not one quantity (the LNN's counts q̈ only, an HNN's both rates of its own chart), and one in seven of the states that "
-    "they draw lies above a speed of 0.995, where single precision knows little; ours: mean size of the error of q̈, of every model on the same held-out states"
+    "they draw lies above a speed of 0.995, where single precision knows little; ours: mean size of the error of q̈ on the same held-out states"
 )
 FIGURES = (
     Figure(
