@@ -47,7 +47,8 @@ def residuals(runs: Runs) -> Iterator[Residual]:
             for model in models.names():
                 of_seeds = runs.curves(model, system)
                 if (kept := _effect(of_seeds, f"kept_{charge}")) is not None:
-                    own, true = (_effect(of_seeds, f"charge_{charge}", motion) for motion in (OWN, TRUE))
+                    learnt = charge == "energy" or hasattr(models.get(model), "lagrangian")  # of a Hamiltonian model p is given
+                    own, true = (_effect(of_seeds, f"charge_{charge}", motion) if learnt else None for motion in (OWN, TRUE))
                     yield Residual(system, charge, model, holds, kept, own, true)
 
 
@@ -72,12 +73,10 @@ def _who(found: list[Residual]) -> str:
 
 def answers(found: list[Residual]) -> Iterator[str]:
     """In plain words, from the numbers."""
-    if owners := [r for r in found if r.charge == "energy" and r.own is not None]:
-        worst = max(r.own.value for r in owners if r.own is not None)
+    if any(r.charge == "energy" and r.own is not None for r in found):
         yield (
-            f"A model with a learnt energy keeps it along its own motion, whatever it has learnt: that is built in (to {_percent(worst)} of what "
-            "flows through it, which is rounding). Whether that is a symmetry of nature depends on whether it is the right energy; so ask what the "
-            "model's motion does to the true one."
+            "A model with a learnt energy keeps it along its own motion, whatever it has learnt: that is built in. Whether it is the energy of nature "
+            "is another question; so ask what the model's motion does to the true one. In brackets: how much of what flows through it is lost or made."
         )
     for system, charge in dict.fromkeys((r.system, r.charge) for r in found if r.holds):
         here = [r for r in found if (r.system, r.charge) == (system, charge)]
@@ -86,8 +85,8 @@ def answers(found: list[Residual]) -> Iterator[str]:
             if those := [r for r in here if r.verdict == verdict]:
                 parts.append(f"{words} {_who(those)}")
         controls = [r.kept.value for r in found if r.system == system and not r.holds]
-        control = f" The control, which nature does not keep either, changes by {_percent(min(controls))} or more." if controls else ""
-        yield f"{system}, {CHARGES[charge]}: {'; '.join(parts)} of what flows through it.{control}"
+        control = f" The control: {_percent(min(controls))} or more." if controls else ""
+        yield f"{system}, {CHARGES[charge]}: {'; '.join(parts)}.{control}"
     others = [r for r in found if r.holds and r.own is not None and r.verdict == Verdict.YES and r.own.against(LEARNT) == Verdict.NO]
     if others:
         where = ", ".join(f"{r.model} on {r.system} ({_percent(r.own.value)})" for r in others if r.own is not None)
@@ -117,7 +116,7 @@ def markdown(runs: Runs) -> str:
         "",
         "Median over seeds, bootstrap interval over seeds and trajectories. The learnt charge is the learnt energy, or the ",
     ]
-    out[-1] += "learnt ∂L/∂v times a direction; a Hamiltonian model has the momenta that it is given."
+    out[-1] += "learnt ∂L/∂v times a direction; a Hamiltonian model has no momenta of its own, but those that it is given."
     out += ["", "| system | charge | model | true charge, own motion | learnt charge, own motion | learnt charge, true motion |"]
     out += ["|---|---|---|---:|---:|---:|"]
     for r in found:
