@@ -15,7 +15,7 @@ from bench.sheet import number
 from bench.verdicts import LEVEL
 
 DRAWS = 300  # of seeds and starts, for an interval in a figure
-AT_A_GLANCE = {"acceleration_error": "acceleration", "rollout_error": "rollout", "energy_error_mean": "energy"}
+AT_A_GLANCE = {"acceleration_error": "acceleration", "rollout_error": "rollout", "energy_error_last_median": "energy"}
 ENERGY_ROWS = ("truth", "best_constant")  # floors beside the models: standing still keeps its energy perfectly, and says nothing
 
 
@@ -81,6 +81,7 @@ def overview(runs: Runs) -> Drawing:
             values[i, j] = np.median(found) if found else np.nan
     with drawing.drawn(1, 1, size=(1.05 * len(columns) + 2.2, 0.48 * len(names) + 1.6)) as made:
         axis = made.axes[0, 0]
+        axis.grid(False)
         shown = np.log10(np.where(np.isfinite(values), values, 10.0))
         sns.heatmap(
             np.where(np.isnan(values), np.nan, shown),
@@ -112,8 +113,8 @@ def overview(runs: Runs) -> Drawing:
     return made.finished(
         "overview",
         "All cells at a glance",
-        "Median over seeds of three errors, as fractions: acceleration on held-out states (1: predicting zero), rollout over a short window, energy "
-        "over all times (∞: rollouts diverged). –: the model has no such thing. Dark is good.",
+        "Median over seeds of three errors, as fractions: acceleration on held-out states (1: predicting zero), rollout over a short window, true "
+        "energy at the last frame, median over starts (∞: half of them diverged). –: the model has no such thing. Dark is good.",
         f"Table as a heat map. {'. '.join(rows)}.",
     )
 

@@ -75,8 +75,8 @@ def answers(found: list[Residual]) -> Iterator[str]:
     """In plain words, from the numbers."""
     if any(r.charge == "energy" and r.own is not None for r in found):
         yield (
-            "A model with a learnt energy keeps it along its own motion, whatever it has learnt: that is built in. Whether it is the energy of nature "
-            "is another question; so ask what the model's motion does to the true one. In brackets: how much of what flows through it is lost or made."
+            "A model with a learnt energy keeps it along its own motion, whatever it has learnt: that is built in. Whether it is the energy of "
+            "nature is another question; so ask what the model's motion does to the true one. In brackets: the share of its flow that is lost."
         )
     for system, charge in dict.fromkeys((r.system, r.charge) for r in found if r.holds):
         here = [r for r in found if (r.system, r.charge) == (system, charge)]
