@@ -98,8 +98,8 @@ def test_runs_that_are_missing_are_named(folder, tmp_path):
     import shutil
 
     copy = shutil.copytree(folder, tmp_path / "copy")
-    run = grid.Cell(RUNGS[0].preset(PRESET), "wave", "lnn").run_id(2)
+    run = grid.Cell(RUNGS[0].preset(PRESET), "wave", "lnn").run_id(1)
     shutil.rmtree(copy / "runs" / run)
     assert run in published.markdown(published.Published(copy))
-    write(copy, grid.Cell(RUNGS[0].preset(PRESET), "wave", "lnn"), 2, status="diverged", diverged_at_step=7)
+    write(copy, grid.Cell(RUNGS[0].preset(PRESET), "wave", "lnn"), 1, status="diverged", diverged_at_step=7)
     assert run not in published.markdown(published.Published(copy))
