@@ -157,7 +157,7 @@ def training(runs: Runs) -> Drawing:
         for i, system in enumerate(systems):
             for j, model in enumerate(names):
                 axis = made.axes[i, j]
-                curves = [c for c in runs.curves(model, system) if c]
+                curves = [c for c in runs.curves(model, system) if "training_train_loss" in c]
                 if curves:
                     losses = np.array([c["training_train_loss"] for c in curves])
                     step = curves[0]["training_step"]
@@ -198,7 +198,7 @@ def cost(runs: Runs) -> Drawing:
                         axis.plot(1e6 / timed[0], value, "o", ms=8, color=colour(model), label=label(model))
                         said.append(f"{label(model)} on {system}: {number(1e6 / timed[0])} µs, {axis_label} {number(value)}")
                 for row, curves in zip(runs.of_cell("truth", system), runs.curves("truth", system), strict=True):
-                    if curves and row["speed"]:
+                    if "coarse_substeps" in curves and row["speed"]:
                         speeds = [row["speed"][measure.coarse(int(n))] for n in curves["coarse_substeps"]]
                         values = np.where(np.isfinite(curves[coarse[metric]]), np.maximum(curves[coarse[metric]], 1e-9), np.nan)
                         axis.plot(1e6 / np.array(speeds), values, "--s", ms=5, lw=1.2, color=INK, label="true equations, longer and longer steps")
