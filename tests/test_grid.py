@@ -75,7 +75,7 @@ def test_a_grid_leaves_a_result_for_every_run_and_a_table(finished):
     assert holes == {}
     assert [(r["model"], r["seed"]) for r in rows if r["seed"] is not None] == [(m, s) for m in TINY.models for s in TINY.seeds]
     assert {r["model"] for r in rows if r["seed"] is None} == {"predict_zero", "best_constant", "truth", "truth_perturbed"}
-    for file in ("runs.csv", "results.csv", "speed.csv", "table.md", "energy.svg"):
+    for file in ("runs.csv", "results.csv", "speed.csv", "table.md", "figures/energy.svg", "report.html"):
         assert (output / file).stat().st_size > 100
     assert "second_order_ode" in text
     assert "truth" in text
@@ -126,7 +126,7 @@ def test_a_second_run_trains_nothing(copy, cache):
 
 
 def test_tables_are_derived_byte_for_byte(copy):
-    files = ("runs.csv", "results.csv", "speed.csv", "table.md", "energy.svg")
+    files = ("runs.csv", "results.csv", "speed.csv", "table.md", "figures/energy.svg", "report.html")
     before = [(copy / f).read_bytes() for f in files]
     for f in files:
         (copy / f).unlink()
