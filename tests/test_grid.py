@@ -10,7 +10,7 @@ from rich.console import Console
 from small_results import flip
 
 import bench
-from bench import cli, grid, results, sheet, tables
+from bench import cli, derived, grid, results, sheet, tables
 from bench.locks import Busy, held
 from bench.presets import PRESETS
 from bench.run import run
@@ -130,7 +130,7 @@ def test_tables_are_derived_byte_for_byte(copy):
     before = [(copy / f).read_bytes() for f in files]
     for f in files:
         (copy / f).unlink()
-    tables.write(copy)
+    derived.write(copy)
     assert [(copy / f).read_bytes() for f in files] == before
 
 
