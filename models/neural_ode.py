@@ -6,14 +6,15 @@ from math import ceil
 import jax
 import jax.numpy as jnp
 
-from models import _model
 from models._model import VectorField
 from models._networks import Local, Shape
 from systems._integrators import advance, rollout
 
 
 @dataclass(frozen=True)
-class Settings(_model.Settings):
+class Settings:
+    shape: Shape = Shape()
+    learning_rate: float = 1e-2
     longest_step: float = 0.35  # of the solver in training, in units of the time in which velocities change: 2 steps in a frame of the pendulum
 
 
@@ -27,7 +28,7 @@ class NeuralODE(VectorField):
     """
 
     settings = Settings()
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)
