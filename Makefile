@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test bench smoke table speed reference perf-check perf-compare perf-baseline perf-faults doctor lock clean clean-all
+.PHONY: help setup check test bench smoke table table1 published speed reference perf-check perf-compare perf-baseline perf-faults doctor lock clean clean-all
 
 # commit whose times perf-check and perf-compare compare with; none given: the one before
 BASE ?=
@@ -18,6 +18,8 @@ help:
 	@echo "make bench      train every model on every system, measure, tabulate (sets itself up; what is finished isn't run again)"
 	@echo "make test       pass the tests (sets itself up)"
 	@echo "make smoke      the same grid, tiny: every code path, numbers without meaning"
+	@echo "make table1     Table 1, measured: what is missing of six seeds on all systems that it needs, beside make bench's runs"
+	@echo "make published  published figures beside ours, and the Lagrangian network's recipe part by part"
 	@echo "make table      write and show the tables of the last make bench again"
 	@echo "make check      lint, formatting, types"
 	@echo "make speed      what models and operators cost, against width, batch and sites (results/latest/speed)"
@@ -59,8 +61,16 @@ smoke: $(READY)
 table: $(READY)
 	@$(BIN)/python -m bench table
 
+table1: $(READY)
+	@$(BIN)/python -m bench table1 laptop $(OPTIONS)
+
+published: $(READY)
+	@$(BIN)/python -m bench published laptop $(OPTIONS)
+
 reference: $(READY)
 	@$(BIN)/python -m bench run laptop --output results/reference/laptop --reference
+	@$(BIN)/python -m bench table1 laptop --output results/reference/laptop --reference
+	@$(BIN)/python -m bench published laptop --output results/reference/laptop --reference
 	@$(BIN)/python -m bench table results/reference/laptop --document README.md --reference
 
 test: $(READY)

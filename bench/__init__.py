@@ -17,7 +17,7 @@ def load(output: str | Path, system: str, model: str, seed: int = 0):
     from models import Scales
 
     output = Path(output)
-    manifest, rows, _ = grid.read_grid(output)
+    manifest, (rows, _) = grid.read_manifest(output, grid.manifests(output)[0]), grid.read_all(output)
     found = [r for r in rows if (r["system"], r["model"], r["seed"]) == (system, model, seed) and r["status"] not in results.LOST]
     if not found:
         there = sorted({f"{r['system']} {r['model']} {r['seed']}" for r in rows if r["seed"] is not None})

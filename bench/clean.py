@@ -108,9 +108,9 @@ def unpacks(program: Path) -> bool:
 
 
 def _named(output: Path) -> set[str] | None:
-    """The runs that a results folder's grid names; None if that isn't known: then all are kept."""
+    """The runs that a results folder's manifests name; None if that isn't known: then all are kept."""
     try:
-        return set(grid.read_manifest(output)["runs"])
+        return {run for file in grid.manifests(output) for run in grid.read_manifest(output, file)["runs"]}
     except Exception:  # rubbish can go wrong in any way, and is no reason to remove anything
         return None
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m bench run | table | list | show | tune | speed | perf | doctor | clean`."""
+"""The command line: `python -m bench run | table1 | published | table | list | show | tune | speed | perf | doctor | clean`."""
 
 import io
 import re
@@ -6,29 +6,34 @@ import shlex
 import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 import models
 import systems
-from bench import clean, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, tables
+from bench import clean, derived, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, table1, tables, ticks
 from bench.data import DataError
 from bench.floors import FLOORS
 from bench.locks import Busy
 from bench.presets import PRESETS, Preset
-from bench.run import Unwritable, require_not_reference, run
+from bench.run import Unwritable, require_not_reference, run, run_published, run_table1
 from bench.times import GateError
 from bench.tune import tune
+from bench.verdicts import ENOUGH
 
 RESULTS = Path("results")
 CACHE = RESULTS / "cache"
 USAGE = """usage: python -m bench COMMAND [--help]
 
   run [PRESET] [options]    train, evaluate and measure what is missing, then write and show the tables
+  table1 [PRESET] [options] [--explain ROW MODEL]
+                            Table 1: run what is missing of it, decide each cell, write it; or tell how a cell was decided
+  published [PRESET] [options]
+                            published figures beside ours, and the LNN's recipe part by part: run what is missing, write both tables
   table [FOLDER]            write and show the tables of a results folder again
   list                      systems, models and presets
   show RUN                  all that is known of one run: its name, or the beginning of it
@@ -65,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that knows no θ gets a question mark
     console = Console()
     commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
-    commands |= {"doctor": _doctor, "clean": _clean}
+    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1, "published": _published}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format(presets=", ".join(PRESETS)), end="")
         return 0 if arguments else 2
@@ -149,12 +154,12 @@ def _one_line(box: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"-{5,}", "|", text)).strip()
 
 
-def _options(arguments: list[str], command: str) -> tuple[str, Options]:
+def _options(arguments: list[str], command: str, kind: type = Options, **fields) -> tuple[str, Any]:
     name = "laptop"
     if arguments and not arguments[0].startswith("-"):
         name, arguments = arguments[0], arguments[1:]
-    default = Options(presets.preset(name))
-    options = parse(Options, arguments, f"{command} {name}", default)
+    default = kind(replace(presets.preset(name), **fields))
+    options = parse(kind, arguments, f"{command} {name}", default)
     if options.workers < 1:
         raise Wrong(f"workers is {options.workers}: give a whole number from 1")
     return name, options
@@ -164,6 +169,31 @@ def _run(arguments: list[str], console: Console) -> int:
     name, options = _options(arguments, "run")
     output = options.output or Path("results/latest") / name
     return run(name, options.preset, output, CACHE, options.workers, console, options.reference)
+
+
+@dataclass(frozen=True)
+class Table1Options(Options):
+    """Table 1: six seeds on all systems that it needs, beside what `run` left in the same folder."""
+
+    most_seeds: int = 10
+    """for cells whose interval straddles a threshold"""
+    explain: tuple[str, str] | None = None
+    """row and model of a cell, such as conservation lnn: how it was decided, nothing is run"""
+
+
+def _table1(arguments: list[str], console: Console) -> int:
+    name, options = _options(arguments, "table1", Table1Options, seeds=tuple(range(ENOUGH)))
+    output = options.output or Path("results/latest") / name
+    if options.explain is not None:
+        row, model = options.explain
+        ticks.explain(table1.TableOne(output), row, model, console)
+        return 0
+    return run_table1(name, options.preset, options.most_seeds, output, CACHE, options.workers, console, options.reference)
+
+
+def _published(arguments: list[str], console: Console) -> int:
+    name, options = _options(arguments, "published", seeds=tuple(range(ENOUGH)))
+    return run_published(name, options.preset, options.output or Path("results/latest") / name, CACHE, options.workers, console, options.reference)
 
 
 def _tune(arguments: list[str], console: Console) -> int:
@@ -215,7 +245,8 @@ class TableOptions:
     metrics: tuple[str, ...] = sheet.SHOWN
     """columns to show"""
     document: Path | None = None
-    """a Markdown file whose part between the lines <!-- table --> and <!-- /table --> becomes the table"""
+    """a Markdown file whose part between the lines <!-- table --> and <!-- /table --> becomes the table, and that between
+    <!-- table1 --> and <!-- /table1 --> Table 1"""
     reference: bool = False
     """allow a folder among the committed reference results (make reference)"""
 
@@ -226,10 +257,11 @@ def _table(arguments: list[str], console: Console) -> int:
         if name not in sheet.HEADINGS:
             raise systems._rows.UnknownName("metric", name, tuple(sheet.HEADINGS))
     require_not_reference(options.folder, options.reference)
-    holes = tables.write(options.folder)
+    holes, table = derived.write(options.folder)
     if options.document is not None:
-        tables.insert(options.folder, options.document)
+        derived.insert(options.folder, table, options.document)
     tables.show(options.folder, console, options.metrics)
+    console.print(f"Report: {options.folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 1 if holes else 0
 
 
@@ -269,7 +301,7 @@ class ShowOptions:
 
 def _show(arguments: list[str], console: Console) -> int:
     options = parse(ShowOptions, arguments, "show")
-    _, rows, _ = grid.read_grid(options.folder)
+    rows, _ = grid.read_all(options.folder)
     found = [r for r in rows if r["run"].startswith(options.run)]
     if len(found) != 1:
         there = [r["run"] for r in found or rows]

@@ -159,7 +159,8 @@ def result_folders(root: Path) -> Iterator[Finding]:
     """Results, parameters and checkpoints: whether they are what was written."""
     unreadable: list[OSError] = []
     regions = [root / name for name in ("latest", "reference") if os.path.isdir(root / name)]
-    folders = [path.parent for region in regions for path in clean.walk(region, unreadable.append) if path.name == results.GRID]
+    found = (path for region in regions for path in clean.walk(region, unreadable.append) if path.name in results.MANIFESTS)
+    folders = list(dict.fromkeys(path.parent for path in found))
     for error in unreadable:
         yield Finding(WRONG, "results", f"{error.filename} cannot be read ({error.strerror})", "make it readable")
     for folder in folders:
@@ -178,14 +179,15 @@ def result_folders(root: Path) -> Iterator[Finding]:
 
 
 def _results(folder: Path, todo: str) -> Iterator[Finding]:
-    manifest, rows, holes = grid.read_grid(folder)
+    rows, holes = grid.read_all(folder)
+    named = [*(row["run"] for row in rows), *holes]
     for run, why in holes.items():
         if why.startswith("damaged"):
             yield _wrong("results", grid.folder(folder, run), ValueError(why), todo)
     older = {row["run"] for row in rows if "sha256" not in row}
-    runs = [grid.folder(folder, run) for run in manifest["runs"] if run not in older]
+    runs = [grid.folder(folder, run) for run in named if run not in older]
     folders = [path for run in runs for path in (run / results.PARAMETERS, *sorted((run / results.CHECKPOINTS).glob("[0-9]*")))]
-    summary = f"{folder}: {len(rows)} of {len(manifest['runs'])} runs are there"
+    summary = f"{folder}: {len(rows)} of {len(named)} runs are there"
     yield from _damaged("results", filter(os.path.isdir, folders), sealed.unseal, AGAIN, summary)
     if older:
         found = f"{folder}: {len(older)} results of an earlier version, without checksums"

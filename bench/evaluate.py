@@ -1,7 +1,6 @@
 """Evaluation: a trained model, or a floor, against the true system, on held-out states and in long rollouts."""
 
-from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from math import gcd
 
 import jax
@@ -10,24 +9,15 @@ import numpy as np
 
 from bench import metrics
 from bench.data import DataSet, Split
+from bench.evidence import Evidence, in_single
 from bench.train import ONCE, smallest_mass_eigenvalue
 from systems._integrators import rollout
-from systems._system import Spec, System
+from systems._system import System
 
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
 PIECE = 10  # frames of a rollout in one compiled program
-CURVE_POINTS = 200  # in time, of a stored curve: what a figure can show
-
-
-def in_single(function: Callable, x, c, spec: Spec):
-    """Calls a model as it was trained, in float32, and gives the result back in x's own precision.
-
-    States are kept in float64 between the steps of a rollout and angles are brought to [−π, π] before the cast: rounding 10⁴ states, and
-    angles of many turns, would cost more energy than the integrator.
-    """
-    turns = jnp.round(x[0] / (2 * jnp.pi)) * jnp.array(spec.is_angle()) if not spec.lattice else 0.0
-    wrapped = x.at[0].add(-2 * jnp.pi * turns)
-    return function(wrapped.astype(jnp.float32), c.astype(jnp.float32)).astype(x.dtype)
+FILM = 10_000  # numbers at most of the motion from the first start that is stored to be looked at
+CURVE_POINTS = 100  # in time, of a stored curve: what a figure can show, in a repository that holds hundreds of them
 
 
 class Evaluator:
@@ -45,6 +35,11 @@ class Evaluator:
         self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))), compiler_options=ONCE)
         self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)), compiler_options=ONCE)
         self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a), compiler_options=ONCE)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What Table 1 is decided from."""
+        return Evidence(self.system, self.data)
 
     def _limit(self) -> np.ndarray:
         """Ten times the range of the training data; angles have none."""
@@ -64,7 +59,9 @@ class Evaluator:
             x, _, c = self.test
             results["smallest_mass_eigenvalue"] = float(smallest_mass_eigenvalue(model, jnp.float32(x[:512]), jnp.float32(c[:512])))
         rollout_metrics, curves = self.rollout_metrics(model)
-        return results | rollout_metrics, curves
+        if getattr(model, "coarsened", False):
+            curves |= self.with_longer_steps(model)
+        return results | rollout_metrics, curves | {name: values.astype(np.float32) for name, values in self.evidence(model).items()}
 
     def _predicted_rates(self, model, x, c):
         """ẋ̂ in the (q, v) chart at states x = (q, v)."""
@@ -77,7 +74,7 @@ class Evaluator:
         return jax.vmap(one)(x, c)
 
     def field_metrics(self, model) -> dict[str, float]:
-        """field_error, acceleration_error and force_error on held-out states of the training law."""
+        """field_error, acceleration_error, force_error and acceleration_l1 on held-out states of the training law."""
         x, true, c = self.test
         predicted = np.asarray(self._predict(model, x, c))
         forces = [np.asarray(self._force(x, c, rate[:, 1])) for rate in (predicted, true)]
@@ -85,6 +82,7 @@ class Evaluator:
             "field_error": metrics.field_error(predicted, true, self.system.spec.lattice),
             "acceleration_error": metrics.acceleration_error(predicted[:, 1], true[:, 1], self.system.spec.lattice),
             "force_error": metrics.force_error(*forces),
+            "acceleration_l1": metrics.acceleration_l1(predicted[:, 1], true[:, 1]),
         }
 
     def one_frame_error(self, model, split: Split) -> float:
@@ -101,18 +99,18 @@ class Evaluator:
         error = np.abs(predicted - change) / change.std(axis=0)
         return float(np.where(np.isfinite(error), error, np.inf).mean())
 
-    def rollout(self, model, x, c, frames: int, stride: int):
+    def rollout(self, model, x, c, frames: int, stride: int, substeps=None):
         """Predictions 1 ... `frames`, `stride` training frames apart, from starts x = (q, v), in the model's own chart: [start, time, 2, dof].
 
-        In pieces of a few frames: the same program then serves a long rollout and the clock.
+        In pieces of a few frames: the same program then serves a long rollout and the clock. `substeps` in a frame: the system's own, unless given.
         """
-        at, pieces, length = self.begin(model, x, c, stride=stride), [], gcd(frames, PIECE)
+        at, pieces, length = self.begin(model, x, c, stride=stride, substeps=substeps), [], gcd(frames, PIECE)
         for _ in range(frames // length):
-            at, states = self.piece(model, at, c, frames=length, stride=stride)
+            at, states = self.piece(model, at, c, frames=length, stride=stride, substeps=substeps)
             pieces.append(states)
         return jnp.concatenate(pieces, axis=1)
 
-    def _begin(self, model, x, c, stride: int):
+    def _begin(self, model, x, c, stride: int, substeps=None):
         """What a rollout from starts x = (q, v) goes on from: the state in the model's own chart, for a field with slopes of the motion before."""
         recording = self.system.recording
 
@@ -121,11 +119,11 @@ class Evaluator:
             if hasattr(model, "change"):
                 return x
             field = partial(in_single, model.derivative, c=c, spec=self.system.spec)
-            return recording.integrator.start(field, x, stride * recording.frame / recording.substeps)
+            return recording.integrator.start(field, x, stride * recording.frame / (recording.substeps if substeps is None else substeps))
 
         return jax.vmap(one)(x, c)
 
-    def _piece(self, model, at, c, frames: int, stride: int):
+    def _piece(self, model, at, c, frames: int, stride: int, substeps=None):
         """Where a rollout is some frames later, and the states on the way."""
         spec, recording = self.system.spec, self.system.recording
 
@@ -134,9 +132,37 @@ class Evaluator:
                 states = rollout(lambda x: jax.lax.fori_loop(0, stride, lambda _, x: x + in_single(model.change, x, c, spec), x), at, frames)
                 return states[-1], states
             field = partial(in_single, model.derivative, c=c, spec=spec)
-            return recording.integrator.rollout(field, at, stride * recording.frame, recording.substeps, frames)
+            steps = recording.substeps if substeps is None else substeps
+            return recording.integrator.rollout(field, at, stride * recording.frame, steps, frames)
 
         return jax.vmap(one)(at, c)
+
+    def substeps(self) -> list[int]:
+        """Steps in an evaluation frame: the system's own number, halved again and again."""
+        steps = [self.system.recording.substeps]
+        while steps[-1] > 1:
+            steps.append(steps[-1] // 2)
+        return steps
+
+    def with_longer_steps(self, model) -> dict[str, np.ndarray]:
+        """coarse_substeps [k], coarse_rollout_error [k] over the window and coarse_energy_error [k], median at the last frame."""
+        system, recording, evaluation = self.system, self.system.recording, self.data.evaluation
+        start, c, true = jnp.asarray(evaluation.x[:, 0]), jnp.asarray(evaluation.c), evaluation.x[:, 1:]
+        energy, scale = jax.vmap(system.energy)(start, c), system.energy_scale(start, c)
+        found = []
+        for substeps in self.substeps():
+            predicted = np.asarray(self.rollout(model, start, c, true.shape[1], recording.stride, jnp.array(substeps)))
+            diverged = metrics.divergence(predicted, self.limit, np.asarray(self._admissible(predicted)))
+            drift = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), energy, scale, diverged)
+            error = metrics.rollout_error(predicted, true, system.spec, diverged)[:, : self._window()]
+            found.append((substeps, metrics.geometric_mean(error), np.median(drift[:, -1])))
+        names = "coarse_substeps", "coarse_rollout_error", "coarse_energy_error"
+        return dict(zip(names, np.array(found, np.float32).T, strict=True))
+
+    def _window(self) -> int:
+        """Frames over which rollout errors are averaged."""
+        recording = self.system.recording
+        return max(1, min(self.data.evaluation.x.shape[1] - 1, round(recording.window / recording.evaluation_frame)))
 
     def rollout_metrics(self, model) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What long rollouts from the evaluation's starts show."""
@@ -156,9 +182,8 @@ class Evaluator:
         energy = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), initial, scale, diverged)
         state = metrics.rollout_error(predicted, true, spec, diverged)
         distance = metrics.distance(predicted, true, spec)
-        window = max(1, min(frames, round(recording.window / recording.evaluation_frame)))
         results = {
-            "rollout_error": metrics.geometric_mean(state[:, :window]),
+            "rollout_error": metrics.geometric_mean(state[:, : self._window()]),
             "valid_time": float(np.median(metrics.valid_time(distance, diverged, recording.evaluation_frame, self.data.evaluation.reliable))),
             "energy_error_last_mean": float(energy[:, -1].mean()),
             "energy_error_last_median": float(np.median(energy[:, -1])),
@@ -175,6 +200,10 @@ class Evaluator:
             results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, -1], c, diverged < frames)
         time = recording.evaluation_frame * (1 + np.arange(frames)[shown])
         curves = {"time": time, "energy_error": energy[:, shown], "rollout_error": state[:, shown]}
+        curves["rollout_error_of_start"] = np.exp(np.log(state[:, : self._window()]).mean(axis=1))
+        film = predicted[0, :, :1] if spec.lattice else predicted[0]
+        every = -(-film.size // FILM)
+        curves |= {"prediction_time": recording.evaluation_frame * (1 + np.arange(frames)[::every]), "prediction": film[::every]}
         return results, {name: values.astype(np.float32) for name, values in curves.items()}
 
     def _own_energy_drift(self, model, start, end, c, diverged) -> float:

@@ -1,5 +1,7 @@
 """Rows beside the models: what no knowledge gets, and what the truth itself gets under the models' integrator."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ class Floor(nnx.Module):
 
     chart = "qv"
     title = ""
+    coarsened: ClassVar[bool] = False  # rolled out with longer steps too, and timed
 
     def __init__(self, system: System, data: DataSet):
         self.system = system
@@ -64,6 +67,7 @@ class Truth(Floor):
     """The true field, rolled out by the models' integrator from the same starts: the integrator's own error."""
 
     title = "*truth, same integrator*"
+    coarsened = True
 
     def derivative(self, x, c):
         return self.system.field(x, c)
@@ -73,6 +77,7 @@ class PerturbedTruth(Truth):
     """The same from starts that are wrong by one part in 10⁴: what a perfect model gets from imperfect measurements."""
 
     title = "*truth, start off by 1e-4*"
+    coarsened = False
 
     def start(self, x):
         """z₀(1 + 10⁻⁴ ξ), ξ standard normal and the same for everyone."""

@@ -32,6 +32,10 @@ class Cell:
     def is_floor(self) -> bool:
         return self.model in FLOORS
 
+    def timed(self, seed: int | None) -> bool:
+        """Whether the speed of this run is measured: of a model's first seed, and of the truth itself."""
+        return FLOORS[self.model].coarsened if self.is_floor else seed == self.preset.seeds[0]
+
     @property
     def seeds(self) -> tuple[int | None, ...]:
         """Seeds of its runs; a floor has no seed and one run."""
@@ -122,19 +126,19 @@ def state(output: Path, cell: Cell, seed: int | None) -> str:
         raise results.DamagedResult(f"{where / results.RESULT} is the result of another run, {result['run'][:80]}: `bench run` makes it again")
     if result["status"] in results.LOST or result["provenance"]["evaluation_code"] != cell.evaluation_code:
         return untrained
-    return "measure" if not cell.is_floor and seed == cell.preset.seeds[0] and not result["speed"] else "done"
+    return "measure" if cell.timed(seed) and not result["speed"] else "done"
 
 
-def write_manifest(output: Path, name: str, preset: Preset) -> None:
-    """`grid.json`: which runs make up the table of a results folder, in order."""
-    runs = [cell.run_id(seed) for cell in cells(preset) for seed in cell.seeds]
+def write_manifest(output: Path, name: str, preset: Preset, rows: list[Cell] | None = None, file: str = results.GRID) -> None:
+    """`grid.json`: which runs make up the table of a results folder, in order; of some cells only, where `rows` gives them."""
+    runs = [cell.run_id(seed) for cell in rows or cells(preset) for seed in cell.seeds]
     values = {f.name: getattr(preset, f.name) for f in fields(preset)}
-    results.write_sealed(output / results.GRID, {"name": name, "preset": values, "runs": runs})
+    results.write_sealed(output / file, {"name": name, "preset": values, "runs": runs})
 
 
-def read_manifest(output: Path) -> dict:
+def read_manifest(output: Path, file: str = results.GRID) -> dict:
     """Name, preset (fields by name) and runs of a results folder. Raises `ResultsError`."""
-    path = output / results.GRID
+    path = output / file
     manifest = results.read_sealed(path, "grid")
     results.check_schema(path, manifest, results.Grid)
     manifest["preset"] = {f.name: f.default for f in fields(Preset)} | results.tuples(manifest["preset"])
@@ -149,9 +153,25 @@ def read_manifest(output: Path) -> dict:
     return manifest
 
 
-def read_grid(output: Path) -> tuple[dict, list[dict], dict[str, str]]:
+def manifests(output: Path, files: tuple[str, ...] = results.MANIFESTS) -> list[str]:
+    """Files of a results folder that name its runs: those of `files` that are there, `grid.json` where there is none."""
+    there = [file for file in files if (output / file).exists()]
+    return there or [results.GRID]
+
+
+def read_all(output: Path) -> tuple[list[dict], dict[str, str]]:
+    """(results that are there, why by name of those that are not), of all that a results folder names. Raises `ResultsError`."""
+    rows, holes = {}, {}
+    for file in manifests(output):
+        _, found, absent = read_grid(output, file)
+        rows |= {row["run"]: row for row in found}
+        holes |= absent
+    return list(rows.values()), holes
+
+
+def read_grid(output: Path, file: str = results.GRID) -> tuple[dict, list[dict], dict[str, str]]:
     """(manifest, results that are there, why by name of those that are not) of a results folder. Raises `ResultsError`."""
-    manifest = read_manifest(output)
+    manifest = read_manifest(output, file)
     rows, holes = [], {}
     for run in manifest["runs"]:
         where = folder(output, run)

@@ -39,14 +39,15 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Each figure over its value in the first baseline that has it: a thin line a benchmark, a thick one their median."""
     from matplotlib import ticker
 
-    from bench.figures import drawn, sns
+    from bench import drawing
+    from bench.drawing import sns
 
     shown = {"seconds": "time, on its own machine", "flops": "operations", "equations": "equations of the program", "temporary_bytes": "memory"}
     dates = list(dict.fromkeys(table["date"]))
     commits = dict(zip(table["date"], table["commit"], strict=True))
     labels = [f"{commits[date]}\n{date[:10]}" for date in dates]
-    with drawn(path, 1, len(shown), size=(3.6, 3.4)) as (_, axes):
-        for axis, (figure, title) in zip(axes[0], shown.items(), strict=True):
+    with drawing.drawn(1, len(shown), size=(3.6, 3.4)) as made:
+        for axis, (figure, title) in zip(made.axes[0], shown.items(), strict=True):
             values = table[table["figure"] == figure].pivot_table(index="date", columns="benchmark", values="value").reindex(dates)
             relative = values / values.bfill().iloc[0]
             axis.plot(range(len(dates)), relative.to_numpy(), color="0.7", lw=0.8, marker=".", ms=3)
@@ -55,4 +56,6 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             axis.set_xticks(range(len(dates)), labels, fontsize=8)
             axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:g}"))
             axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-        axes[0, 0].set_ylabel("over the first baseline")
+        made.axes[0, 0].set_ylabel("over the first baseline")
+    words = "Each benchmark over its value in the first baseline that has it: a thin line; their median: a thick one."
+    drawing.write(made.finished("perf_history", "How speed changed", words, words), path)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")  # whose versions can change a result
 DATA_CODE = ("bench/data.py",)
 TRAINING_CODE = (*DATA_CODE, "bench/train.py")
-EVALUATION_CODE = ("bench/evaluate.py", "bench/floors.py", "bench/metrics.py")
+EVALUATION_CODE = ("bench/evaluate.py", "bench/evidence.py", "bench/floors.py", "bench/metrics.py")
 
 
 def canonical(value) -> str:
@@ -47,7 +47,8 @@ def _syntax(path: Path) -> str:
     return ast.dump(tree)
 
 
-def _with_imports(path: Path) -> set[Path]:
+@cache
+def _with_imports(path: Path) -> frozenset[Path]:
     """A row file and the row files of its own package that it imports, to any depth."""
     found, left = set(), {path}
     while left:
@@ -58,15 +59,24 @@ def _with_imports(path: Path) -> set[Path]:
                 imported = ROOT / (node.module.replace(".", "/") + ".py")
                 if imported.exists() and imported not in found:
                     left.add(imported)
-    return {p for p in found if p.parent == path.parent}
+    return frozenset(p for p in found if p.parent == path.parent)
 
 
+@cache
 def code(system: str, model: str | None, files: tuple[str, ...]) -> str:
     """Hash of the infrastructure of systems/, of models/ where there is a model, of the two rows, and of `files` of bench/."""
     paths = {*(ROOT / "systems").glob("_*.py"), *_with_imports(ROOT / "systems" / f"{system}.py"), *(ROOT / f for f in files)}
     if model is not None:
         paths |= {*(ROOT / "models").glob("_*.py"), *_with_imports(ROOT / "models" / f"{model}.py")}
     return digest(*(part for path in sorted(paths) for part in (path.relative_to(ROOT).as_posix(), _syntax(path))))
+
+
+@cache
+def shared_code() -> str:
+    """Hash of all that trains and evaluates but the rows: runs of one table must agree in it."""
+    packages = [path for package in ("systems", "models") for path in (ROOT / package).glob("_*.py")]
+    paths = sorted({*packages, *(ROOT / f for f in (*TRAINING_CODE, *EVALUATION_CODE))})
+    return digest(*(part for path in paths for part in (path.relative_to(ROOT).as_posix(), _syntax(path))))
 
 
 def git(*arguments: str) -> str | None:

@@ -134,3 +134,20 @@ def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]
         "flops_per_step": step_flops(trainer),
         "temporary_bytes": chunk.memory_analysis().temp_size_in_bytes,  # pyright: ignore[reportOptionalMemberAccess]
     }
+
+
+def coarse(substeps: int) -> str:
+    """Name of the speed of rollouts with so many steps in an evaluation frame."""
+    return f"rollout_states_per_second_in_{substeps}"
+
+
+def speed_with_longer_steps(floor, evaluator: Evaluator) -> dict[str, float]:
+    """Frames a second of all evaluation starts together, of the true field under the models' integrator, with its own steps and with longer ones."""
+    evaluation, stride = evaluator.data.evaluation, evaluator.system.recording.stride
+    rates = {}
+    for substeps in evaluator.substeps():
+        steps = jnp.array(substeps)
+        at = evaluator.begin(floor, evaluation.x[:, 0], evaluation.c, stride=stride, substeps=steps)
+        seconds = fastest(lambda at=at, steps=steps: evaluator.piece(floor, at, evaluation.c, frames=PIECE, stride=stride, substeps=steps))
+        rates[coarse(substeps)] = len(evaluation.x) * PIECE / seconds
+    return {"rollout_states_per_second": next(iter(rates.values())), **rates}

@@ -32,6 +32,12 @@ def acceleration_error(predicted: Float[np.ndarray, "n dof"], true: Float[np.nda
     return _mean_ratio((predicted - true) / spread, true / spread, 1)
 
 
+def acceleration_l1(predicted: Float[np.ndarray, "n dof"], true: Float[np.ndarray, "n dof"]) -> float:
+    """mean Σ_i |v̇̂_i − v̇_i| over states, in the system's own units: the loss that Cranmer et al. 2020 report. +∞ where it is not finite."""
+    error = float(np.abs(predicted - true).sum(axis=1).mean())
+    return error if np.isfinite(error) else float("inf")
+
+
 def force_error(predicted: Float[np.ndarray, "n dof"], true: Float[np.ndarray, "n dof"]) -> float:
     """mean ‖M v̇̂ − M v̇‖ / mean ‖M v̇‖ for forces M v̇ under the true mass matrix: weighs fast relativistic states."""
     return _mean_ratio(predicted - true, true, 1)

@@ -42,8 +42,8 @@ class Preset:
 
     constants: Values = "default"
     """of the systems: each file's SYSTEM, or its PAPER"""
-    hyperparameters: Values = "default"
-    """of the models: each file's `settings`, or its `paper`, which takes states as they are instead of in units of their spread"""
+    hyperparameters: str = "default"
+    """of the models: each file's `settings`, its `paper`, or one of its `variants`"""
     sampling: Literal["trajectories", "states"] = "trajectories"
     """training data: long true trajectories, or as published segments that start at independent states"""
     data_seed: int = 0
@@ -69,6 +69,7 @@ class Preset:
         for name in self.models:
             if name not in models.names():
                 raise UnknownName("model", name, models.names())
+            models.get(name).settings_called(self.hyperparameters)
         for name in ("systems", "models", "seeds"):
             values = getattr(self, name)
             if not values:
@@ -98,7 +99,7 @@ class Preset:
 
     def settings(self, model: type[Model]):
         """The hyper-parameters of a model under this preset."""
-        return model.paper if self.hyperparameters == "paper" else model.settings
+        return model.settings_called(self.hyperparameters)
 
     def of_a_run(self) -> dict:
         """The fields that the numbers of a single run depend on."""

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import results
+from bench.presets import Preset
 from bench.worker import Event, Job
 
 SYMBOLS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "diverged": ("↯", "yellow"), "failed": ("✗", "bold red")}
@@ -24,9 +25,11 @@ def duration(seconds: float) -> str:
 
 
 def _key(job: Job, seed: int | None) -> tuple[str, str, int | None]:
-    """System, row and seed; a row of a tuning run is a model at a learning rate."""
-    rate = f" at {job.cell.preset.learning_rate:g}" if job.kind == "tune" else ""
-    return job.cell.system, job.cell.model + rate, seed
+    """System, row and seed; a row of a tuning run is a model at a learning rate, and one that is trained in another way says so."""
+    preset, usual = job.cell.preset, Preset()
+    rate = f" at {preset.learning_rate:g}" if job.kind == "tune" else ""
+    other = [getattr(preset, name) for name in ("hyperparameters", "optimizer", "sampling") if getattr(preset, name) != getattr(usual, name)]
+    return job.cell.system, job.cell.model + rate + (f" ({', '.join(other)})" if other else ""), seed
 
 
 def _title(key: tuple[str, str, int | None]) -> str:

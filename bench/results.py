@@ -19,6 +19,9 @@ from bench.sealed import Damaged, write_atomically
 
 SCHEMA = 2
 RESULT, CURVES, PARAMETERS, CHECKPOINTS, GRID = "result.json", "curves.npz", "parameters", "checkpoints", "grid.json"
+# beside grid.json, and like it: the runs that Table 1 asks for, and those that stand beside published figures
+TABLE1, PUBLISHED = "table1.json", "published.json"
+MANIFESTS = (GRID, TABLE1, PUBLISHED)
 LOST = ("failed", "timeout")  # without numbers; the next `bench run` tries them again
 RUN_NAME = re.compile(r"[a-z][a-z0-9_]*-[a-z][a-z0-9_]*(-s[0-9]+)?-[0-9a-f]{12}")  # so that no name leads out of a folder
 CURVES_LIMIT = 256 * 2**20  # bytes, unpacked

@@ -1,12 +1,14 @@
 """`bench run`: does what is missing of a grid, measures its speed, and derives the tables."""
 
+import re
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import grid, identity, locks, pool, results, tables
+from bench import derived, grid, identity, locks, pool, published, results, table1, tables, ticks
 from bench.grid import Cell
 from bench.presets import Preset
 from bench.progress import Progress, duration
@@ -31,21 +33,107 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         _require_writable(folder)
     with locks.held(output):
         states = _states(output, cells, console)
+        _drop_of_others(output, preset, console)
         grid.write_manifest(output, name, preset)
         failed = _work(name, states, output, cache, workers, console)
-        holes = tables.write(output)
+        holes, table = derived.write(output)
         tables.show(output, console)
+        ticks.show(table, console)
+        console.print(f"Report: {output / 'report.html'}", highlight=False, soft_wrap=True)
         return 1 if failed or holes else 0
 
 
-def _states(output: Path, cells: list[Cell], console: Console) -> dict[tuple[Cell, int | None], str]:
+def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+    """Runs what is missing of Table 1, up to `most_seeds` seeds of cells that more may decide, and writes it. 0 if all runs are there, else 1.
+
+    Raises as `run`.
+    """
+    require_not_reference(output, reference)
+    for folder in (output, cache):
+        _require_writable(folder)
+    with locks.held(output):
+        seeds = {(cell.system, cell.model): len(preset.seeds) for cell in table1.cells(preset)}
+        while True:
+            cells = [Cell(replace(preset, seeds=_more(preset.seeds, count)), system, model) for (system, model), count in seeds.items()]
+            failed = _fill(name, preset, cells, results.TABLE1, output, cache, workers, console)
+            table = table1.TableOne(output)
+            more = {cell: most_seeds for cell in table1.straddling(table) if seeds[cell] < most_seeds}
+            if failed or not more:
+                break
+            console.print(f"{len(more)} cells are taken up to {most_seeds} seeds, since their intervals straddle a threshold", highlight=False)
+            seeds |= more
+        _, table = derived.write(output)
+        ticks.show(table, console)
+        for line in ticks.undecided(table):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"How each cell was decided: {output / 'table1.md'}, {output / 'report.html'}", highlight=False, soft_wrap=True)
+        return 1 if failed else 0
+
+
+def _is_fresh(output: Path, run: str, cell: Cell) -> bool:
+    """Whether a run is not there at all, or was evaluated by this code."""
+    where = grid.folder(output, run)
+    return not (where / results.RESULT).exists() or results.read(where)["provenance"]["evaluation_code"] == cell.evaluation_code
+
+
+def run_published(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+    """Runs what is missing beside published figures and of the LNN's recipe, and writes both tables. 0 if all runs are there, else 1.
+
+    Raises as `run`.
+    """
+    require_not_reference(output, reference)
+    for folder in (output, cache):
+        _require_writable(folder)
+    with locks.held(output):
+        failed = _fill(name, preset, published.cells(preset), results.PUBLISHED, output, cache, workers, console)
+        derived.write(output)
+        published.show(published.Published(output), console)
+        console.print(f"All of it: {output / 'published.md'}", highlight=False, soft_wrap=True)
+        return 1 if failed else 0
+
+
+def _fill(name: str, preset: Preset, cells: list[Cell], file: str, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
+    """Names the runs of some cells in a manifest, and trains and evaluates what is missing of them. Returns why, by run, of those that are lost."""
+    states = _states(output, cells, console, file)
+    grid.write_manifest(output, name, preset, cells, file)
+    return _work(name, states, output, cache, workers, console, speed=False)
+
+
+def _more(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The seeds, and the next ones up to a number of them."""
+    return (*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds)))
+
+
+def _drop_of_others(output: Path, now: Preset, console: Console) -> None:
+    """Forgets which runs Table 1 and published figures asked for where they would have other names by now, with other code or another preset.
+
+    The runs themselves stay.
+    """
+    for file, cells in ((results.TABLE1, table1.cells), (results.PUBLISHED, published.cells)):
+        path = output / file
+        if not path.exists():
+            continue
+        try:
+            named = set(grid.read_manifest(output, file)["runs"])
+            seeds = {int(seed) for run in named for seed in re.findall(r"-s(\d+)-", run)}
+            known = {cell.run_id(seed): cell for cell in cells(now) for seed in ((None,) if cell.is_floor else seeds)}
+            fresh = named <= known.keys() and all(_is_fresh(output, run, known[run]) for run in named)
+        except (results.DamagedResult, ValueError):
+            fresh = False
+        if not fresh:
+            path.unlink()
+            again = f"python -m bench {path.stem}"
+            console.print(f"{path} was of other code or another preset: {again} makes it again", highlight=False, markup=False, soft_wrap=True)
+
+
+def _states(output: Path, cells: list[Cell], console: Console, file: str = results.GRID) -> dict[tuple[Cell, int | None], str]:
     """State of each run. Raises `ResultsError` for what a newer version wrote; only then is what is damaged set aside, and said."""
     states, damaged = {}, {}
-    if (output / results.GRID).exists():
+    if (output / file).exists():
         try:
-            grid.read_manifest(output)
+            grid.read_manifest(output, file)
         except results.DamagedResult as error:
-            damaged[None] = output / results.GRID, error
+            damaged[None] = output / file, error
     for run in ((cell, seed) for cell in cells for seed in cell.seeds):
         try:
             states[run] = grid.state(output, *run)
@@ -66,8 +154,8 @@ def require_not_reference(output: Path, allowed: bool) -> None:
         raise Unwritable(f"{output} holds committed reference results: give another folder with --output, or accept new ones with make reference")
 
 
-def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
-    """Trains, then measures. Returns why, by run, of those that are lost."""
+def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console, speed: bool = True) -> dict[tuple, str]:
+    """Trains, then measures, if `speed` is wanted. Returns why, by run, of those that are lost."""
     failed: dict[tuple, str] = {}
 
     def jobs(kind, wanted: tuple[str, ...]) -> list[Job]:
@@ -83,7 +171,7 @@ def _work(name: str, states: dict, output: Path, cache: Path, workers: int, cons
     for (cell, seed), state in states.items():
         if state in ("missing", "evaluate") and (cell, seed) not in failed:
             states[cell, seed] = grid.state(output, cell, seed)
-    todo = jobs("measure", ("measure",))
+    todo = jobs("measure", ("measure",)) if speed else []
     _follow(f"leastaction {name}: measuring speed, one cell at a time", todo, 1, output, console, failed, 0)
     return failed
 

@@ -11,6 +11,7 @@ from bench.floors import FLOORS
 from bench.presets import PRESETS
 
 UNITS = {
+    "acceleration_l1": "units of v̇",
     "valid_time": "s",
     "parameters": "1",
     "diverged_rollouts": "1",
@@ -24,7 +25,7 @@ UNITS = {
     "smallest_mass_eigenvalue": "1",
 }  # all others are fractions: 1
 METRICS = (
-    *("train_loss", "validation_loss", "field_error", "acceleration_error", "force_error", "rollout_error", "valid_time"),
+    *("train_loss", "validation_loss", "field_error", "acceleration_error", "force_error", "acceleration_l1", "rollout_error", "valid_time"),
     *("energy_error_last_mean", "energy_error_last_median", "energy_error_mean", "energy_error_max", "own_energy_drift"),
     *("diverged_rollouts", "smallest_mass_eigenvalue", "momentum_error", "field_error_last", "parameters"),
 )

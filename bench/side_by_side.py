@@ -51,7 +51,7 @@ def published_step() -> Iterator[tuple]:
     losses = {
         "as published": published,
         "forward error": lambda learner, batch: learner.log_forward_error(batch),
-        "force likelihood": lambda learner, batch: learner.likelihood(batch),
+        "force likelihood": lambda learner, batch: learner.force_likelihood(batch),
     }
 
     def step(loss, learner, state):

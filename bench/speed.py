@@ -196,7 +196,8 @@ def draw(rows: list[dict], path: Path) -> None:
     """Steps a second against width, batch and sites, and share of the product rate: a line a model, on the first system that has each."""
     from matplotlib import ticker
 
-    from bench.figures import colour, drawn
+    from bench import drawing
+    from bench.drawing import colour
     from models import get
 
     systems = list(dict.fromkeys(r["system"] for r in rows))
@@ -205,8 +206,8 @@ def draw(rows: list[dict], path: Path) -> None:
     sizes = [size for size in ("width", "batch", "sites") if any(_along(r) == size for r in rows)]
     if not sizes:
         return
-    with drawn(path, len(metrics), len(sizes), size=(4.6, 3.6)) as (figure, axes):
-        for row, (title, metric) in zip(axes, metrics.items(), strict=True):
+    with drawing.drawn(len(metrics), len(sizes), size=(4.6, 3.6)) as made:
+        for row, (title, metric) in zip(made.axes, metrics.items(), strict=True):
             for axis, size in zip(row, sizes, strict=True):
                 system = next(s for s in systems if any(r["system"] == s and _along(r) == size for r in rows))
                 for model in models:
@@ -227,5 +228,6 @@ def draw(rows: list[dict], path: Path) -> None:
                 axis.set_xticks(ticks, ticks)
                 axis.minorticks_off()
             row[0].set_ylabel(title)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
+        made.legend(columns=7)
+    words = "Steps a second, and the share of the machine's own rate of matrix products, against width, batch and number of sites."
+    drawing.write(made.finished("speed", "What a training step costs", words, words), path)

@@ -101,31 +101,22 @@ def runs(sheet: Sheet) -> pd.DataFrame:
 
 
 def write(output: Path) -> int:
-    """Derives runs.csv, results.csv, speed.csv, table.md and the figure of a results folder. Returns how many runs are missing, damaged or lost."""
+    """Derives runs.csv, results.csv, speed.csv and table.md of a results folder. Returns how many runs are missing, damaged or lost."""
     sheet = Sheet(output)
-    from bench import figures  # plotting is slow to import
-
     finished = [r for r in sheet.rows if r["status"] == "finished"]
     frames = {"runs.csv": runs(sheet), "results.csv": tidy(finished, METRICS, "metrics"), "speed.csv": tidy(finished, SPEEDS, "speed")}
     for name, frame in frames.items():
         results.write_atomically(output / name, frame.to_csv(index=False, lineterminator="\n").encode())
     results.write_atomically(output / "table.md", markdown(sheet).encode())
-    figures.energy_against_time(sheet, output)
     return sum(status != "diverged" for _, status, _ in sheet.holes())
 
 
-def insert(output: Path, document: Path) -> None:
-    """Puts the tables of errors of a results folder into a document, between its two marks. Raises `ResultsError` if it has none."""
-    sheet, marks = Sheet(output), ("<!-- table -->", "<!-- /table -->")
-    text = document.read_text(encoding="utf-8") if document.exists() else ""
-    before, found, rest = text.partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not found or not end:
-        raise results.ResultsError(f"{document} has no lines {marks[0]} and {marks[1]}: write them where the table belongs")
-    lines = []
+def errors(output: Path) -> list[str]:
+    """The tables of errors alone, for a document."""
+    sheet, lines = Sheet(output), []
     for system in sheet.systems():
         lines += ["", f"**{system}**", "", *_markdown_table(sheet, system, sheet.columns(system, ERRORS), True)]
-    results.write_atomically(document, (before + marks[0] + "\n".join([*lines, "", ""]) + marks[1] + after).encode())
+    return lines
 
 
 def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> None:

@@ -17,6 +17,7 @@ from systems._system import Spec, System
 
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # for what runs for less time than it takes to compile
 VALIDATION_STATES = 4096  # enough for a validation loss good to a few per cent
+CONSTANT = 1e-9  # of the largest spread, below which a number counts as one that never varies
 WATCHED_STATES = 128  # at which the smallest eigenvalue of a learnt mass matrix is watched while it trains
 
 
@@ -70,8 +71,9 @@ def scales(split: Split, system: System, model: type[Model], normalise: bool = T
     axes = (0, 1, 3) if system.spec.lattice else (0, 1)
 
     def spread(values) -> tuple[float, ...]:
-        # what never varies (a context that is always the same) is left in its own unit
-        return tuple(float(s) if s > 0 else 1.0 for s in np.atleast_1d(values))
+        # what never varies (a context that is always the same, the rate of a conserved momentum) is left in its own unit, its rounding too
+        values = np.atleast_1d(values)
+        return tuple(float(s) if s > CONSTANT * values.max(initial=0.0) else 1.0 for s in values)
 
     x_spread, rate_spread = x.std(axis=axes), rate.std(axis=axes)
     return Scales(q=spread(rate_spread[0]), v=spread(x_spread[1]), rate=spread(rate_spread[1]), c=spread(split.c.std(axis=0)), frame=frame)
@@ -143,7 +145,7 @@ class Trainer:
         self.model, self.system, self.preset = model, system, preset
         self.values = preset.settings(model)
         self.learning_rate = preset.learning_rate or self.values.learning_rate
-        self.scales = scales(data.training, system, model, normalise=preset.hyperparameters == "default")
+        self.scales = scales(data.training, system, model, normalise=self.values.normalise)
         self.training = cut(data.training, system, model, preset.segment)
         lattice = system.spec.lattice
         self.optimizer = optimizer(preset, self.learning_rate)

@@ -148,8 +148,12 @@ def perform(job: Job, send) -> None:
     evaluate = Evaluator(system, dataset)
     if cell.is_floor:
         send(Event("started", None))
+        floor = FLOORS[cell.model](system, dataset)
         with locks.held(_folder(job, None), PATIENCE):
-            _write(job, None, "finished", *evaluate(FLOORS[cell.model](system, dataset)), provenance.clock())
+            if job.kind == "run":
+                _write(job, None, "finished", *evaluate(floor), provenance.clock())
+            if cell.timed(None) and (job.kind == "measure" or cell.preset.haste):
+                _add_speed(job, None, measure.speed_with_longer_steps(floor, evaluate))
         send(Event("done", None, status="finished"))
         return
     trainer = train.Trainer(cell.get_model(), system, dataset, cell.preset)
@@ -196,7 +200,7 @@ def _run(job: Job, seeds: tuple[int, ...], trainer, evaluate, send) -> None:
                 raise checkpoints.Interrupted
             send(Event("evaluating", seed))
             status = _finish(job, seed, trainer, evaluate, clock)
-            if preset.haste and seed == preset.seeds[0]:  # beside other workers, with what is compiled already
+            if preset.haste and job.cell.timed(seed):  # beside other workers, with what is compiled already
                 _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
             send(Event("done", seed, status=status))
 
@@ -293,6 +297,7 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
             "resumed_at": notes.get("resumed_at", []),
             "training_code": cell.training_code,
             "evaluation_code": cell.evaluation_code,
+            "shared_code": identity.shared_code(),
         },
     }
     results.write(_folder(job, seed), result, curves)

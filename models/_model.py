@@ -1,7 +1,8 @@
 """What a model is: a continuous-time field of one state, or a map over one frame."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models._networks import Scales, Shape
+from systems._rows import UnknownName
 from systems._system import Chart, Context, Spec, State
 
 
@@ -22,10 +24,11 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Hyper-parameters of a model; every model's file gives its own values. The learning rate is the one that `bench tune` chose."""
+    """Hyper-parameters that every model has; its file gives its own values, and may add to them. `bench tune` chose the learning rate."""
 
     shape: Shape = Shape()
     learning_rate: float = 1e-2
+    normalise: bool = True  # states and rates in units of their spread in the training data, or as they are
 
 
 class Model(nnx.Module):
@@ -35,11 +38,20 @@ class Model(nnx.Module):
     """
 
     chart: ClassVar[Chart] = "qv"  # of the states it takes: "qp" if it is given true momenta
-    settings: ClassVar[Any] = Settings()
-    paper: ClassVar[Any] = Settings()  # as published, for the preset `paper`
+    settings: ClassVar[Settings] = Settings()
+    paper: ClassVar[Settings] = Settings()  # as published, for the preset `paper`
+    variants: ClassVar[Mapping[str, Settings]] = {}  # others that can be asked for by name (`--hyperparameters`)
 
     def __init__(self, spec: Spec, scales: Scales, settings, *, rngs: nnx.Rngs):
         self.spec, self.scales = spec, scales
+
+    @classmethod
+    def settings_called(cls, name: str) -> Settings:
+        """`default` or `paper`, or one of its variants. Raises `UnknownName`."""
+        known = {"default": cls.settings, "paper": cls.paper, **cls.variants}
+        if name not in known:
+            raise UnknownName("hyperparameters", name, tuple(known))
+        return known[name]
 
     @classmethod
     def note(cls) -> str:

@@ -23,7 +23,7 @@ class DeLaN(LagrangianModel):
     """
 
     settings = Settings(shape=Shape(width=48, ring_width=48), learning_rate=1e-2)  # two networks: about as many parameters as the others
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

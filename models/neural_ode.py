@@ -6,15 +6,14 @@ from math import ceil
 import jax
 import jax.numpy as jnp
 
+from models import _model
 from models._model import VectorField
 from models._networks import Local, Shape
 from systems._integrators import advance, rollout
 
 
 @dataclass(frozen=True)
-class Settings:
-    shape: Shape = Shape()
-    learning_rate: float = 1e-2
+class Settings(_model.Settings):
     longest_step: float = 0.35  # of the solver in training, in units of the time in which velocities change: 2 steps in a frame of the pendulum
 
 
@@ -28,7 +27,7 @@ class NeuralODE(VectorField):
     """
 
     settings = Settings()
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

@@ -16,7 +16,7 @@ class SecondOrderODE(VectorField):
     """
 
     settings = Settings(learning_rate=1e-2)
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3)
+    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

@@ -8,8 +8,9 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+Step = float | Float[Array, ""]  # s
 Field = Callable[[Float[Array, "2 dof"]], Float[Array, "2 dof"]]
 
 # Tsitouras' Runge-Kutta method of order 5 with 6 evaluations a step (Tsitouras 2011); the table of coefficients is diffrax's.
@@ -34,6 +35,28 @@ def step(field: Field, x: Float[Array, "2 dof"], dt: float) -> Float[Array, "2 d
 def _evaluations() -> int:
     """Stages that the solution uses: the last one of the table serves an error estimate only."""
     return max(i for i, b in enumerate(_WEIGHTS) if b != 0) + 1
+
+
+def _slopes(field: Field, x: Float[Array, "2 dof"], dt: Step) -> Float[Array, "stages 2 dof"]:
+    """k_i = f(x + dt Σ_j a_ij k_j), as a loop over the stages: the field is compiled once, not six times, for what runs seldom."""
+    stages = jnp.array([(row + [0.0] * _evaluations())[: _evaluations()] for row in [[], *_STAGES[: _evaluations() - 1]]], x.dtype)
+
+    def stage(slopes, at):
+        i, weights = at
+        return slopes.at[i].set(field(x + dt * jnp.tensordot(weights, slopes, 1))), None
+
+    return jax.lax.scan(stage, jnp.zeros((len(stages), *x.shape), x.dtype), (jnp.arange(len(stages)), stages))[0]
+
+
+def _combine(slopes: Float[Array, "stages 2 dof"]) -> Float[Array, "2 dof"]:
+    """Σ_i b_i k_i."""
+    return jnp.tensordot(jnp.array(_WEIGHTS[: len(slopes)], slopes.dtype), slopes, 1)
+
+
+def advance_compactly(field: Field, x: Float[Array, "2 dof"], duration: Step, steps: int) -> Float[Array, "2 dof"]:
+    """As `advance`, over any duration [s], which may be traced: quick to compile and slower to run."""
+    dt = duration / steps
+    return jax.lax.fori_loop(0, steps, lambda _, x: x + dt * _combine(_slopes(field, x, dt)), x)
 
 
 def advance(field: Field, x: Float[Array, "2 dof"], frame: float, substeps: int) -> Float[Array, "2 dof"]:
@@ -68,22 +91,16 @@ class Adams:
         if self.evaluations not in (1, 2):
             raise ValueError(f"evaluations is {self.evaluations}: give 1 (PEC) or 2 (PECE)")
 
-    def start(self, field: Field, x: Float[Array, "2 dof"], dt: float) -> Multistep:
+    def start(self, field: Field, x: Float[Array, "2 dof"], dt: Step) -> Multistep:
         """At x, with the slopes of the motion before it, found by stepping back with the Runge-Kutta method."""
-        # a loop over stages compiles the field once, not six times
-        stages = jnp.array([(row + [0.0] * _evaluations())[: _evaluations()] for row in [[], *_STAGES[: _evaluations() - 1]]], x.dtype)
 
         def back(x, _):
-            def stage(slopes, at):
-                i, weights = at
-                return slopes.at[i].set(field(x - dt * jnp.tensordot(weights, slopes, 1))), None
-
-            slopes, _ = jax.lax.scan(stage, jnp.zeros((len(stages), *x.shape), x.dtype), (jnp.arange(len(stages)), stages))
-            return x - dt * jnp.tensordot(jnp.array(_WEIGHTS[: len(stages)], x.dtype), slopes, 1), slopes[0]
+            slopes = _slopes(field, x, -dt)
+            return x + -dt * _combine(slopes), slopes[0]
 
         return Multistep(x, jax.lax.scan(back, x, None, length=self.order)[1])
 
-    def step(self, field: Field, at: Multistep, dt: float) -> Multistep:
+    def step(self, field: Field, at: Multistep, dt: Step) -> Multistep:
         """One step of dt."""
         k = self.order
         predict, correct = _weights(k, newest=0), _weights(k, newest=1)
@@ -92,7 +109,9 @@ class Adams:
         slope = field(x) if self.evaluations == 2 else slope
         return Multistep(x, jnp.concatenate([slope[None], at.slopes[:-1]]))
 
-    def rollout(self, field: Field, at: Multistep, frame: float, substeps: int, frames: int) -> tuple[Multistep, Float[Array, "time 2 dof"]]:
+    def rollout(
+        self, field: Field, at: Multistep, frame: float, substeps: int | Int[Array, ""], frames: int
+    ) -> tuple[Multistep, Float[Array, "time 2 dof"]]:
         """Where it is after `frames` frames [s] of `substeps` equal steps, and the states after 1, 2, ..., `frames` of them."""
 
         def one(at, _):

@@ -1,5 +1,6 @@
 """The one abstraction of physics: a system is its Lagrangian, its sampling and its constants; everything else is derived here, once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,6 +14,7 @@ from systems._integrators import Adams
 Chart = Literal["qv", "qp"]
 State = Float[Array, "2 dof"]
 Context = Float[Array, " context"]
+Direction = Callable[[Float[Array, " dof"]], Float[Array, " dof"]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,18 @@ class System:
     def admissible(self, x: State) -> Bool[Array, ""]:
         """Whether the equations hold at x = (q, v): |v| < 1 for a relativistic particle."""
         return jnp.isfinite(x).all()
+
+    def symmetries(self) -> dict[str, Direction]:
+        """Directions ξ(q) [dof] along which L does not change, by name: the charge ∂L/∂v·ξ of each is conserved (Noether 1918)."""
+        return {}
+
+    def false_symmetries(self) -> dict[str, Direction]:
+        """Directions along which it does change: controls for what is found about the others."""
+        return {}
+
+    def common(self, x: State) -> State:
+        """x = (q, v) in the coordinates in which all charts of one system are compared: its own, unless it is a chart of another."""
+        return x
 
     def paper(self) -> "System":
         """This system with the constants of the publication that it comes from, where they differ."""

@@ -60,6 +60,10 @@ class DoublePendulum(System):
         draw = jax.random.uniform(key, (2, 2))
         return jnp.stack([2 * jnp.pi * draw[0], 0.1 * draw[1]]), jnp.zeros(0)
 
+    def false_symmetries(self):
+        """A turn of both rods, which gravity does not allow."""
+        return {"turn": lambda q: jnp.ones_like(q)}
+
     def energy_scale(self, x, c):
         """The largest potential energy, (m₁+m₂)g l₁ + m₂g l₂ = 29.4 J."""
         return jnp.full(x.shape[0], (self.m1 + self.m2) * self.g * self.l1 + self.m2 * self.g * self.l2)

@@ -68,6 +68,14 @@ class Wave(System):
         published = pulse(1.0, 0.05, 0.5, 0.0)
         return jnp.where(index == 0, published, first + (index % 2) * second), jnp.zeros(0)
 
+    def symmetries(self):
+        """A shift of the whole field: its charge is Σ v_i."""
+        return {"shift": lambda q: jnp.ones_like(q)}
+
+    def false_symmetries(self):
+        """A stretching of the field."""
+        return {"stretching": lambda q: q}
+
     def paper(self):
         """Trained on rings of 10 sites."""
         return replace(self, sites=10)

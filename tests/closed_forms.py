@@ -90,3 +90,43 @@ def wave_motion(s, q0, v0, t):
     swung = np.divide(np.sin(ω * t), ω, out=np.full(len(q0), t), where=ω > 0)
     q, v = q̂ * np.cos(ω * t) + v̂ * swung, v̂ * np.cos(ω * t) - q̂ * ω * np.sin(ω * t)
     return np.fft.ifft(q).real, np.fft.ifft(v).real
+
+
+def central_acceleration(s, q, v):
+    """−(k + λr²) (x, y)."""
+    return -(s.k + s.quartic * (q @ q)) * q
+
+
+def polar_acceleration(s, q, v):
+    """r̈ = rφ̇² − k r − λr³,   φ̈ = −2ṙφ̇/r."""
+    (r, _), (radial, turning) = q, v
+    return np.array([r * turning**2 - s.base.k * r - s.base.quartic * r**3, -2 * radial * turning / r])
+
+
+def magnetic_acceleration(s, q, v):
+    """ẍ = Bẏ − kx,   ÿ = −Bẋ − ky,   B = B₀(1 + x/ℓ)."""
+    B = s.field_strength * (1 + q[0] / s.length)
+    return np.array([B * v[1] - s.k * q[0], -B * v[0] - s.k * q[1]])
+
+
+def quartic_acceleration(s, q, v):
+    """[(1 + βv²) I + 2β v vᵀ]⁻¹ (−∇V) by the formula for a rank-one change of a multiple of the identity."""
+    slope = np.array([s.k1 * q[0] + q[0] * q[1] ** 2, s.k2 * q[1] + q[1] * q[0] ** 2])
+    m = 1 + s.beta * (v @ v)
+    return -(slope - 2 * s.beta * v * (v @ slope) / (m + 2 * s.beta * (v @ v))) / m
+
+
+def relative_acceleration(s, q, v):
+    """(θ̈₁, θ̈₂ − θ̈₁) of the pendulum at (Q₁, Q₁ + Q₂)."""
+    first, second = pendulum_acceleration(s.base, np.array([q[0], q[0] + q[1]]), np.array([v[0], v[0] + v[1]]))
+    return np.array([first, second - first])
+
+
+def magnetic_energy(s, q, v):
+    """½v² + ½k r²: a magnetic field does no work."""
+    return 0.5 * v @ v + 0.5 * s.k * q @ q
+
+
+def quartic_energy(s, q, v):
+    """½v² + ¾βv⁴ + V."""
+    return 0.5 * v @ v + 0.75 * s.beta * (v @ v) ** 2 + 0.5 * (s.k1 * q[0] ** 2 + s.k2 * q[1] ** 2) + 0.5 * (q[0] * q[1]) ** 2

@@ -48,7 +48,7 @@ def scales(system: str, chart: str) -> models.Scales:
     physics = systems.get(system)
 
     def spread(values, columns=physics.spec.dof):
-        return tuple(float(σ) or 1.0 for σ in np.std(np.reshape(values, (-1, columns)), axis=0))
+        return tuple(float(σ) if σ > 1e-9 else 1.0 for σ in np.std(np.reshape(values, (-1, columns)), axis=0))
 
     context = spread(c, physics.spec.context) if physics.spec.context else ()
     return models.Scales(spread(rate[:, 0]), spread(x[:, 1]), spread(rate[:, 1]), context, physics.recording.frame)

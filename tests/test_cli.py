@@ -15,7 +15,7 @@ from bench.presets import PRESETS, Preset
 WRONG = {
     "frob": "unknown command 'frob': choose from run, table, list, show, tune",
     "run nope": "unknown preset 'nope': choose from smoke, laptop, paper",
-    "run smoke --systems triple_pendulum": "unknown system 'triple_pendulum': choose from double_pendulum, relativistic_particle, wave",
+    "run smoke --systems triple_pendulum": "unknown system 'triple_pendulum': choose from double_pendulum, magnetic_charge,",
     "run smoke --models lnn gpt": "unknown model 'gpt': choose from delan, hnn",
     "run smoke --stepz 3": "--stepz",
     "run smoke --steps abc": "--steps",

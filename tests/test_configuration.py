@@ -1,6 +1,6 @@
 """No option is dead: every field of every configuration changes something."""
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 
 import jax
@@ -18,6 +18,7 @@ from bench.presets import PRESETS, Preset
 from models import Batch, Scales, Shape
 from systems import Recording
 from systems._integrators import Adams
+from systems._rows import UnknownName
 
 TINY = replace(PRESETS["smoke"], steps=8, chunk=4, warmup=2, data_share=0.005, horizon_share=0.1)
 OTHER = {
@@ -129,9 +130,10 @@ def test_every_other_setting_of_a_model_changes_the_loss():
     usual = replace(lnn.settings, shape=small)
     assert loss(lnn, usual) != loss(lnn, replace(usual, positive_start=False))
     assert loss(lnn, usual) != loss(lnn, replace(usual, switch=0.9))
-    assert loss(lnn, usual) != loss(lnn, replace(usual, objective="forward_error"))
+    assert loss(lnn, usual, progress=0.3) != loss(lnn, replace(usual, first="forward_error"), progress=0.3)
+    assert loss(lnn, usual) != loss(lnn, replace(usual, last="forward_error"))
     assert loss(lnn, usual, progress=0.3) != loss(lnn, replace(usual, volume_share=0.5), progress=0.3)
-    known = {"shape", "learning_rate", "longest_step", "positive_start", "objective", "switch", "volume_share"}
+    known = {"shape", "learning_rate", "normalise", "longest_step", "positive_start", "first", "last", "switch", "volume_share"}
     assert {f.name for name in models.names() for f in fields(models.get(name).settings)} == known
 
 
@@ -150,17 +152,41 @@ def test_every_scale_changes_the_loss(field, value):
     assert loss(model, settings) != loss(model, settings, replace(SCALES, **{field: value}))
 
 
+def changed(value):
+    """Another value of the same kind: of a system or a warp, one with another constant."""
+    if is_dataclass(value) and not isinstance(value, type):
+        name = fields(value)[0].name
+        return replace(value, **{name: changed(getattr(value, name))})
+    return "paper" if isinstance(value, str) else value + 1 if isinstance(value, int) else 2 * value
+
+
 @pytest.mark.parametrize("name", systems.names())
 def test_every_constant_of_a_system_changes_something(name):
     system = systems.get(name)
     x, c = system.sample_initial(jax.random.key(3))
     usual = np.asarray(system.acceleration(x, c)), system.sample_evaluation(jax.random.key(0), jnp.array(1))[0].shape, x.shape
     for f in fields(system):
-        value = getattr(system, f.name)
-        other = replace(system, **{f.name: "paper" if isinstance(value, str) else 2 * value})
+        other = replace(system, **{f.name: changed(getattr(system, f.name))})
         y, _ = other.sample_initial(jax.random.key(3))
         now = np.asarray(other.acceleration(x, c)), other.sample_evaluation(jax.random.key(0), jnp.array(1))[0].shape, y.shape
         assert not all(np.array_equal(a, b) for a, b in zip(usual, now, strict=True)), f.name
+
+
+def test_what_is_not_normalised_is_taken_as_it_is():
+    system, dataset = made("default", tuple(getattr(TINY, field) for field in data.DATA_FIELDS))
+    usual, other = (
+        train.Trainer(models.get("lnn"), system, dataset, replace(TINY, models=("lnn",), hyperparameters=h)).scales
+        for h in ("normalised", "as_published")
+    )
+    assert (other.q, other.v, other.rate, other.c) == ((1.0,), (1.0,), (1.0,), (1.0,))
+    assert 1.0 not in (*usual.q, *usual.v, *usual.rate, *usual.c)
+
+
+def test_hyperparameters_that_a_model_does_not_have_are_refused_by_name():
+    with pytest.raises(UnknownName, match=r"hyperparameters.*as_published"):
+        replace(TINY, models=("lnn",), hyperparameters="published")
+    with pytest.raises(UnknownName, match="default, paper"):
+        replace(TINY, models=("lnn", "mlp"), hyperparameters="as_published")
 
 
 def test_every_field_of_a_recording_changes_data_or_evaluation():
@@ -170,7 +196,7 @@ def test_every_field_of_a_recording_changes_data_or_evaluation():
     def outcome(**changes):
         system = type("Other", (Particle,), {"recording": replace(Particle.recording, **changes)})()
         dataset = data.generate(system, replace(TINY, data_share=0.1, horizon_share=1.0))
-        metrics, curves = Evaluator(system, dataset)(PerturbedTruth(system, dataset))
+        metrics, curves = Evaluator(system, dataset).rollout_metrics(PerturbedTruth(system, dataset))
         return dataset.training.x.shape, dataset.training.x.sum(), curves["energy_error"].shape, metrics["rollout_error"]
 
     usual = outcome()

@@ -10,7 +10,7 @@ from rich.console import Console
 from small_results import flip
 
 import bench
-from bench import cli, grid, results, sheet, tables
+from bench import cli, derived, grid, results, sheet, tables
 from bench.locks import Busy, held
 from bench.presets import PRESETS
 from bench.run import run
@@ -75,7 +75,7 @@ def test_a_grid_leaves_a_result_for_every_run_and_a_table(finished):
     assert holes == {}
     assert [(r["model"], r["seed"]) for r in rows if r["seed"] is not None] == [(m, s) for m in TINY.models for s in TINY.seeds]
     assert {r["model"] for r in rows if r["seed"] is None} == {"predict_zero", "best_constant", "truth", "truth_perturbed"}
-    for file in ("runs.csv", "results.csv", "speed.csv", "table.md", "energy.svg"):
+    for file in ("runs.csv", "results.csv", "speed.csv", "table.md", "figures/energy.svg", "report.html"):
         assert (output / file).stat().st_size > 100
     assert "second_order_ode" in text
     assert "truth" in text
@@ -101,9 +101,11 @@ def test_metrics_are_there_by_name_and_absent_where_a_model_has_none(finished):
 
 
 def test_speed_is_measured_for_one_seed_of_each_cell(finished):
-    rows = grid.read_grid(finished[0])[1]
-    assert [r["seed"] for r in rows if r["speed"]] == [0, 0]
-    assert all(set(r["speed"]) == set(sheet.SPEEDS) and min(r["speed"].values()) > 0 for r in rows if r["speed"])
+    timed = {(r["model"], r["seed"]): r["speed"] for r in grid.read_grid(finished[0])[1] if r["speed"]}
+    assert {key: values for key, values in timed.items() if key[1] == 0 and set(values) != set(sheet.SPEEDS)} == {}
+    assert [seed for _, seed in timed] == [None, 0, 0]
+    assert set(timed["truth", None]) == {"rollout_states_per_second", *(f"rollout_states_per_second_in_{n}" for n in (4, 2, 1))}
+    assert all(min(values.values()) > 0 for values in timed.values())
 
 
 def test_haste_is_told_measures_without_a_pass_of_its_own_and_compiles_with_little_optimisation(finished, tmp_path):
@@ -124,11 +126,11 @@ def test_a_second_run_trains_nothing(copy, cache):
 
 
 def test_tables_are_derived_byte_for_byte(copy):
-    files = ("runs.csv", "results.csv", "speed.csv", "table.md", "energy.svg")
+    files = ("runs.csv", "results.csv", "speed.csv", "table.md", "figures/energy.svg", "report.html")
     before = [(copy / f).read_bytes() for f in files]
     for f in files:
         (copy / f).unlink()
-    tables.write(copy)
+    derived.write(copy)
     assert [(copy / f).read_bytes() for f in files] == before
 
 

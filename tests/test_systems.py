@@ -120,6 +120,23 @@ def test_energy_changes_by_the_power_of_the_force_alone(system):
 
 
 @every_system
+def test_charges_of_symmetries_are_conserved_and_those_of_false_ones_are_not(system):
+    seen = observed(system)
+
+    def change(direction):
+        def one(x, c, rate):
+            return jax.jvp(lambda x: system.momentum(x[0], x[1], c) @ direction(x[0]), (x,), (rate,))[1]
+
+        return np.asarray(everywhere(one)(seen.x, seen.c, seen.rate))
+
+    size = np.abs(seen.canonical_rate).max()
+    for direction in system.symmetries().values():
+        np.testing.assert_allclose(change(direction), 0, atol=1e-10 * size)
+    for direction in system.false_symmetries().values():
+        assert np.abs(change(direction)).mean() > 1e-3 * size
+
+
+@every_system
 def test_states_and_rates_return_from_the_canonical_chart(system):
     seen = observed(system)
     np.testing.assert_allclose(seen.x_back, seen.x, rtol=1e-9, atol=1e-11)

@@ -119,7 +119,7 @@ def test_the_force_likelihood_takes_fewer_passes_than_the_forward_error():
     wide = train.Trainer(cases.with_width(models.get("lnn"), 200), physics, cases.drawn(physics, preset), preset)
     learner, batch = wide.start(0)[0], measure.one_batch(wide)
     assert passes(lambda learner, batch: learner.log_forward_error(batch), learner, batch) == pytest.approx(18, rel=0.05)
-    assert passes(lambda learner, batch: learner.likelihood(batch), learner, batch) == pytest.approx(12.75, rel=0.05)
+    assert passes(lambda learner, batch: learner.force_likelihood(batch), learner, batch) == pytest.approx(12.75, rel=0.05)
 
 
 def test_products_keep_all_bits_of_their_factors_on_every_device():

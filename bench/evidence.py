@@ -1,0 +1,214 @@
+"""What Table 1 is decided from: measured on every run, trajectory by trajectory, and stored with its curves.
+
+A unit is one held-out trajectory (of the test split, or of the evaluation's starts), so that intervals can be drawn from many of them. Errors are
+taken in the coordinates that all charts of one system share (`System.common`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bench.data import DataSet
+from bench.train import ONCE
+from systems import _mechanics as mechanics
+from systems._integrators import advance_compactly
+from systems._system import Spec, System
+
+UNITS = 64  # test trajectories
+EACH = 8  # states of each of them from which something is predicted
+INTERVALS = (0.25, 0.5, 1.0, 2.0)  # of the training frame
+FINE = 8  # steps in an interval of the method of order 5: converged to 1e-5 of the change, for truth and model alike
+COARSE = (2, 1)  # times the step of a rollout, for the order at which a learnt energy drifts
+DOUBLED = 8  # steps in a frame of a rollout, from which on they can be twice as long and stay stable
+SHARE = 0.1  # of the horizon, for the same
+
+
+def in_single(function: Callable, x, c, spec: Spec):
+    """Calls a model as it was trained, in float32, and gives the result back in x's own precision.
+
+    States are kept in float64 between the steps of a rollout and angles are brought to [−π, π] before the cast: rounding 10⁴ states, and
+    angles of many turns, would cost more energy than the integrator.
+    """
+    turns = jnp.round(x[0] / (2 * jnp.pi)) * jnp.array(spec.is_angle()) if not spec.lattice else 0.0
+    wrapped = x.at[0].add(-2 * jnp.pi * turns)
+    return function(wrapped.astype(jnp.float32), c.astype(jnp.float32)).astype(x.dtype)
+
+
+class Evidence:
+    """Measures the models of one cell, one after the other, with one compilation."""
+
+    def __init__(self, system: System, data: DataSet):
+        self.system, self.recording = system, system.recording
+        test = data.test
+        units = np.linspace(0, len(test.x) - 1, min(UNITS, len(test.x))).astype(int)
+        frames = test.x.shape[1]
+        self.c = jnp.asarray(test.c[units])
+        self.start = jnp.asarray(test.x[units][:, np.linspace(0, frames - 1, min(EACH, frames)).astype(int)])
+        self.evaluation = jnp.asarray(data.evaluation.x[:, 0]), jnp.asarray(data.evaluation.c)
+        self.before = np.asarray(jax.vmap(jax.vmap(system.common))(self.start))
+        self._predict = jax.jit(self._predicted, compiler_options=ONCE)
+        self._step = jax.jit(self._one_frame, compiler_options=ONCE)
+        self.true = [np.asarray(self._predict(None, interval)) for interval in INTERVALS]
+        self._rate = jax.jit(self._predicted_rates, compiler_options=ONCE)
+        self._judge = jax.jit(self._consequences, compiler_options=ONCE)
+        self.accelerations = np.asarray(self._judge(jax.vmap(jax.vmap(system.field, (0, None)))(self.start, self.c))[0])
+        self._charge = jax.jit(self._charges, compiler_options=ONCE)
+        self._drift = jax.jit(self._drift_at, compiler_options=ONCE)
+
+    def __call__(self, model) -> dict[str, np.ndarray]:
+        """Arrays by name, for `curves.npz`.
+
+        interval_error, interval_change [interval, unit]: ‖x̂ − x‖ of a prediction over 1/4, 1/2, 1 and 2 frames, and ‖x − x₀‖, what persistence
+        gets: means over the states of a trajectory, components in units of the spread of the change. With a field also acceleration_error and
+        acceleration_size [unit]: the same of v̇; and kept_NAME_change, kept_NAME_exchange [unit]: of the true energy and charges, their rate along
+        the model's own motion, and all that flows through them (`_rates_of`). With a learnt energy also charge_NAME_change, charge_NAME_exchange
+        [motion, unit]: the same of the learnt energy and charges, along the model's own motion and the true one; and own_energy_coarse
+        [step, start], how far it drifts in a tenth of the horizon with steps twice as long as a rollout's and with these, over its spread between
+        starts.
+        """
+        errors, changes = zip(*(self._interval(model, i) for i in range(len(INTERVALS))), strict=True)
+        evidence = {"interval_error": np.array(errors), "interval_change": np.array(changes)}
+        if hasattr(model, "derivative"):
+            accelerations, kept = self._judge(self._rate(model))
+            names = "acceleration_error", "acceleration_size"
+            evidence |= dict(zip(names, self._compare(np.asarray(accelerations), self.accelerations), strict=True))
+            for name, (change, exchange) in kept.items():
+                evidence |= {f"kept_{name}_change": self._finite(change), f"kept_{name}_exchange": np.asarray(exchange)}
+        if hasattr(model, "energy"):
+            double = jax.tree.map(lambda a: a.astype(jnp.float64), model)
+            for name, (change, exchange) in self._charge(double).items():
+                evidence |= {f"charge_{name}_change": self._finite(change), f"charge_{name}_exchange": np.asarray(exchange)}
+            if self.recording.substeps >= DOUBLED:
+                steps = [self.recording.substeps // factor for factor in COARSE]
+                evidence["own_energy_coarse"] = np.array([self._finite(self._drift(double, substeps)) for substeps in steps])
+        return evidence
+
+    @staticmethod
+    def _finite(values) -> np.ndarray:
+        return np.where(np.isfinite(values), np.asarray(values), np.inf)
+
+    # predictions over intervals ---------------------------------------------------------------------------------
+
+    def _predicted(self, model, interval):
+        """States an interval later, in the common chart: [unit, state, 2, dof]; None: the true ones. A map over a frame is taken as a field."""
+        system, spec, frame = self.system, self.system.spec, self.recording.frame
+
+        def one(x, c):
+            if model is None:
+                return system.common(advance_compactly(partial(system.field, c=c), x, interval * frame, FINE))
+            if hasattr(model, "change"):
+
+                def field(x):
+                    return in_single(model.change, x, c, spec) / frame
+
+            else:
+                field = partial(in_single, model.derivative, c=c, spec=spec)
+            x = advance_compactly(field, system.to_chart(x, c, model.chart), interval * frame, FINE)
+            return system.common(system.from_chart(x, c, model.chart))
+
+        return jax.vmap(jax.vmap(one, (0, None)))(self.start, self.c)
+
+    def _one_frame(self, model):
+        """The same one frame later, for a map over a frame."""
+
+        def one(x, c):
+            x = self.system.to_chart(x, c, model.chart)
+            x = x + in_single(model.change, x, c, self.system.spec)
+            return self.system.common(self.system.from_chart(x, c, model.chart))
+
+        return jax.vmap(jax.vmap(one, (0, None)))(self.start, self.c)
+
+    def _interval(self, model, i: int) -> tuple[np.ndarray, np.ndarray]:
+        whole = INTERVALS[i] == 1 and hasattr(model, "change")
+        predicted = self._step(model) if whole else self._predict(model, INTERVALS[i])
+        return self._compare(np.asarray(predicted) - self.before, self.true[i] - self.before)
+
+    def _compare(self, predicted, true) -> tuple[np.ndarray, np.ndarray]:
+        """mean ‖predicted − true‖ and mean ‖true‖ over the states of each unit, components in units of their spread: [unit, state, ..., dof]."""
+        lattice = self.system.spec.lattice
+        spread = true.std(axis=(0, 1, true.ndim - 1) if lattice else (0, 1), keepdims=True)
+        spread = np.where(spread > 0, spread, 1.0)
+        flat = (*true.shape[:2], -1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            error, size = (np.linalg.norm((a / spread).reshape(flat), axis=2).mean(axis=1) for a in (predicted - true, true))
+        return self._finite(error), size
+
+    # energies and charges ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _rates_of(charge: Callable, x, c, rate):
+        """(|dC/dt|, Σ_i |∂C/∂x_i ẋ_i|) of a charge C(x, c) along ẋ: how fast it changes, and all that flows through it."""
+        exchanged = jax.grad(charge)(x, c) * rate
+        return jnp.abs(exchanged.sum()), jnp.abs(exchanged).sum()
+
+    def _predicted_rates(self, model):
+        """ẋ̂ in the (q, v) chart: [unit, state, 2, dof]."""
+        system = self.system
+
+        def one(x, c):
+            predicted = in_single(model.derivative, system.to_chart(x, c, model.chart), c, system.spec)
+            return system.rate_from_chart(predicted, x, c, model.chart)
+
+        return jax.vmap(jax.vmap(one, (0, None)))(self.start, self.c)
+
+    def _consequences(self, rates):
+        """What follows from rates [unit, state, 2, dof]: v̇ in the common chart, and rate and flow [unit] of the true energy and charges, by name."""
+        system = self.system
+        directions = system.symmetries() | system.false_symmetries()
+        charges = {"energy": system.energy} | {
+            name: lambda x, c, ξ=ξ: mechanics.momentum(system.lagrangian, x[0], x[1], c, system.spec.lattice) @ ξ(x[0])
+            for name, ξ in directions.items()
+        }
+
+        def one(x, c, rate):
+            return jax.jvp(system.common, (x,), (rate,))[1][1], {name: self._rates_of(C, x, c, rate) for name, C in charges.items()}
+
+        accelerations, kept = jax.vmap(jax.vmap(one, (0, None, 0)))(self.start, self.c, rates)
+        return accelerations, jax.tree.map(lambda a: a.mean(axis=1), kept)
+
+    def _energy(self, model, x, c):
+        return model.energy(self.system.to_chart(x, c, model.chart), c)
+
+    def _spread(self, model, x, c):
+        """Of a learnt energy between motions, at one context, averaged over contexts: an energy is known only up to a function of c."""
+        return jax.vmap(jax.vmap(partial(self._energy, model), (0, None)), (None, 0))(x, c).std(axis=1).mean()
+
+    def _charges(self, model):
+        """(rate, flow) [motion, unit] of the learnt energy and charges, by name: along the model's own motion and the true one.
+
+        A charge is the learnt energy, or the learnt ∂L/∂v (of a Hamiltonian model the second half of its state) times a direction.
+        """
+        system = self.system
+
+        def momentum(x, c):
+            return mechanics.momentum(model.lagrangian, x[0], x[1], c, system.spec.lattice) if hasattr(model, "lagrangian") else x[1]
+
+        directions = system.symmetries() | system.false_symmetries()
+        charges = {"energy": model.energy} | {name: lambda x, c, ξ=ξ: momentum(x, c) @ ξ(x[0]) for name, ξ in directions.items()}
+
+        def one(x, c):
+            state = system.to_chart(x, c, model.chart)
+            rates = jnp.stack([model.derivative(state, c), system.rate_to_chart(system.field(x, c), x, c, model.chart)])
+            return {name: jax.vmap(partial(self._rates_of, charge, state, c))(rates) for name, charge in charges.items()}
+
+        return jax.tree.map(lambda a: a.mean(axis=1).T, jax.vmap(jax.vmap(one, (0, None)))(self.start, self.c))
+
+    def _drift_at(self, model, substeps):
+        x, c = self.evaluation
+        recording = self.recording
+        frames = max(1, round(SHARE * recording.horizon / recording.evaluation_frame))
+
+        def one(x, c):
+            x = self.system.to_chart(x, c, model.chart)
+
+            def field(x):
+                return model.derivative(x, c)
+
+            at = recording.integrator.start(field, x, recording.evaluation_frame / substeps)
+            end, _ = recording.integrator.rollout(field, at, recording.evaluation_frame, substeps, frames)
+            return jnp.abs(model.energy(end.x, c) - model.energy(x, c))
+
+        return jax.vmap(one)(x, c) / self._spread(model, x, c)

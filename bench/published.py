@@ -1,0 +1,164 @@
+"""Published figures beside ours under the nearest protocol, and what each part of the LNN's recipe brings in our budget."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from bench import grid, recipe, results
+from bench.claims import CORE, Curves
+from bench.grid import Cell
+from bench.literature import FIGURES, Figure
+from bench.presets import Preset
+from bench.recipe import RUNGS, Rung, spread
+from bench.sheet import number
+
+
+def cells(preset: Preset) -> list[Cell]:
+    """All that the two tables need."""
+    wanted = [Cell(rung.preset(preset), system, "lnn") for rung in RUNGS for system in CORE if rung.applies(system)]
+    for figure in FIGURES:
+        law = {"sampling": figure.sampling, "constants": "paper"} if figure.sampling == "states" else {}
+        wanted.append(Cell(replace(preset, **law), figure.system, figure.model))
+    names: dict[str, Cell] = {cell.run_id(cell.seeds[0]): cell for cell in wanted}
+    return list(names.values())
+
+
+class Published:
+    """What was measured for the two tables, in one results folder."""
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.manifest, self.rows, self.holes = grid.read_grid(output, results.PUBLISHED)
+
+    def of_figure(self, figure: Figure) -> list[dict]:
+        """Its runs that have numbers."""
+        asked = self.manifest["preset"]
+        return [
+            row
+            for row in self._there(figure.system, figure.model)
+            if row["configuration"]["preset"]["sampling"] == figure.sampling
+            and (row["seed"] is None or _recipe(row, asked["hyperparameters"], asked["optimizer"]))
+        ]
+
+    def of_rung(self, rung: Rung, system: str) -> list[dict]:
+        """All its runs on a system, those that diverged in training too."""
+        return [
+            row
+            for row in self._there(system, "lnn", diverged=True)
+            if row["configuration"]["preset"]["sampling"] == "trajectories" and _recipe(row, rung.hyperparameters, rung.optimizer)
+        ]
+
+    def _there(self, system: str, model: str, diverged: bool = False) -> list[dict]:
+        known = ("finished", "diverged") if diverged else ("finished",)
+        return [row for row in self.rows if (row["system"], row["model"]) == (system, model) and row["status"] in known]
+
+    def curves(self, row: dict) -> Curves:
+        """The curves of a run."""
+        return results.curves(grid.folder(self.output, row["run"]), row)
+
+
+def _recipe(row: dict, hyperparameters: str, optimizer: str) -> bool:
+    preset = row["configuration"]["preset"]
+    return (preset["hyperparameters"], preset["optimizer"]) == (hyperparameters, optimizer)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A figure as we measure it: of each seed the summary over starts; the median start of the median seed and the largest start of all."""
+
+    seeds: tuple[float, ...]
+    median_start: float | None  # of a figure that is a mean over starts
+    largest: float | None
+
+    @property
+    def value(self) -> float:
+        """Median over seeds."""
+        return float(np.median(self.seeds))
+
+
+def measured(published: Published, figure: Figure) -> Ours | None:
+    """Ours; None where no run has numbers."""
+    found = [figure.read(row, published.curves(row)) for row in published.of_figure(figure)]
+    if not found:
+        return None
+    seeds = tuple(float(figure.summary(starts)) for starts in found)
+    if len(found[0]) == 1:
+        return Ours(seeds, None, None)
+    return Ours(seeds, float(np.median([np.median(starts) for starts in found])), float(max(starts.max() for starts in found)))
+
+
+# what people see ------------------------------------------------------------------------------------------------------
+
+
+def markdown(published: Published) -> str:
+    """Both tables."""
+    seeds = len(published.manifest["preset"]["seeds"])
+    out = ["# Published figures, side by side", ""]
+    out += [f"Ours: median over {seeds} seeds, their range in brackets; then the median start of the median seed, and the largest start of all "]
+    out[-1] += "seeds. Energy errors are fractions of 29.4 J."
+    heads = "figure", "system", "model", "published", "known of its spread", "ours", "median start", "largest", "ours / published"
+    out += ["", f"| {' | '.join(heads)} | where the protocols differ |", f"|{'---|' * 3}---:|---|{'---:|' * 4}---|"]
+    for figure in FIGURES:
+        ours = measured(published, figure)
+        numbers = ("?", "", "", "") if ours is None else _numbers(figure, ours)
+        theirs = f"{figure.what} ({figure.source})", figure.system, figure.model, number(figure.theirs), figure.spread
+        out.append(f"| {' | '.join((*theirs, *numbers))} | {figure.why} |")
+    out += ["", *recipe.markdown(published.of_rung, published.manifest["preset"])]
+    if published.holes:
+        out += ["", f"{len(published.holes)} runs have no numbers: " + ", ".join(f"`{run}`" for run in published.holes) + "."]
+    return "\n".join(out) + "\n"
+
+
+def _numbers(figure: Figure, ours: Ours) -> tuple[str, ...]:
+    of_starts = ("" if value is None else number(value) for value in (ours.median_start, ours.largest))
+    return spread(ours.seeds), *of_starts, f"{number(ours.value / figure.theirs)} times"
+
+
+def tidy(published: Published) -> pd.DataFrame:
+    """One line a run and number, of both tables."""
+    lines = []
+    for figure in FIGURES:
+        for row in published.of_figure(figure):
+            starts = figure.read(row, published.curves(row))
+            lines.append(("published", figure.what, figure.system, figure.model, row["run"], figure.theirs, float(figure.summary(starts))))
+    for rung in RUNGS:
+        for system in CORE:
+            rows = published.of_rung(rung, system)
+            found = zip(rows, recipe.errors(rows, recipe.ERROR), strict=True)
+            lines += [("recipe", rung.hyperparameters, system, "lnn", row["run"], "", error) for row, error in found]
+    return pd.DataFrame(lines, columns=["table", "what", "system", "model", "run", "published", "ours"])
+
+
+def write(output: Path) -> Published:
+    """published.md and published.csv of a results folder."""
+    published = Published(output)
+    results.write_atomically(output / "published.md", markdown(published).encode())
+    results.write_atomically(output / "published.csv", tidy(published).to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    return published
+
+
+def show(published: Published, console: Console) -> None:
+    """The two tables, in a terminal."""
+
+    def table(title: str, *heads: str) -> Table:
+        made = Table(title=title, title_justify="left", title_style="bold", header_style="underline", box=None, padding=(0, 2, 0, 0))
+        for i, head in enumerate(heads):
+            made.add_column(head, justify="right" if i else "left")
+        return made
+
+    figures = table("Published figures", "", "published", "ours")
+    for figure in FIGURES:
+        ours = measured(published, figure)
+        title = f"{figure.system}, {figure.model}: {figure.what}"
+        figures.add_row(title, number(figure.theirs), "?" if ours is None else spread(ours.seeds))
+    parts = table("The LNN's recipe: acceleration error, failed trainings", "", *CORE)
+    for rung in RUNGS:
+        parts.add_row(rung.title, *(recipe.brief(rung, published.of_rung(rung, system), system) for system in CORE))
+    for made in (figures, parts):
+        console.print(made)
+    for line in recipe.on_the_forward_error(published.of_rung):
+        console.print(line, highlight=False, soft_wrap=True)
