@@ -1,9 +1,11 @@
 """A grid: which runs a preset asks for, what each is called, and which of them are there."""
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import jax
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
@@ -17,6 +19,7 @@ from bench.presets import Preset
 from models import Model
 from systems._system import System
 
+VERSIONS = "versions of the code: run `python -m bench run` again on one"
 EXECUTION = "lax.scan in chunks, float32"
 
 
@@ -32,8 +35,8 @@ class Cell:
     def is_floor(self) -> bool:
         return self.model in FLOORS
 
-    def timed(self, seed: int | None) -> bool:
-        """Whether the speed of this run is measured: of a model's first seed, and of the truth itself."""
+    def shown(self, seed: int | None) -> bool:
+        """Whether the speed of this run is measured, and its motion kept to be drawn: of a model's first seed, and of the truth itself."""
         return FLOORS[self.model].coarsened if self.is_floor else seed == self.preset.seeds[0]
 
     @property
@@ -126,7 +129,7 @@ def state(output: Path, cell: Cell, seed: int | None) -> str:
         raise results.DamagedResult(f"{where / results.RESULT} is the result of another run, {result['run'][:80]}: `bench run` makes it again")
     if result["status"] in results.LOST or result["provenance"]["evaluation_code"] != cell.evaluation_code:
         return untrained
-    return "measure" if cell.timed(seed) and not result["speed"] else "done"
+    return "measure" if cell.shown(seed) and not result["speed"] else "done"
 
 
 def write_manifest(output: Path, name: str, preset: Preset, rows: list[Cell] | None = None, file: str = results.GRID) -> None:
@@ -187,3 +190,18 @@ def read_grid(output: Path, file: str = results.GRID) -> tuple[dict, list[dict],
         else:
             rows.append(result)
     return manifest, rows, holes
+
+
+def refuse_mixed(rows: list[dict], of: Callable[[dict], Any], what: str, within: Callable[[dict], Any] = lambda row: None) -> None:
+    """Raises `ResultsError`, with the names of two runs, where runs that agree in `within` differ in what they are made `of`."""
+    first: dict[Any, dict] = {}
+    for row in rows:
+        other = first.setdefault(within(row), row)
+        if of(row) != of(other):
+            raise results.ResultsError(f"{row['run']} and {other['run']} come from different {what}")
+
+
+def refuse_mixed_code(rows: list[dict]) -> None:
+    """The same, where the runs of a cell come from different versions of the code."""
+    codes = operator.itemgetter("training_code", "evaluation_code")
+    refuse_mixed(rows, lambda row: codes(row["provenance"]), VERSIONS, operator.itemgetter("system", "model"))

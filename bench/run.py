@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,15 +27,9 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
     Everything that can be wrong with the request is found before any training: `ResultsError` for what a newer version wrote, `Unwritable`, `Busy`.
     A damaged result is said aloud, set aside and made again. A run that diverged is there: it is a result.
     """
-    require_not_reference(output, reference)
-    cells = grid.cells(preset)
-    for folder in (output, cache):
-        _require_writable(folder)
-    with locks.held(output):
-        states = _states(output, cells, console)
+    with _held(output, cache, reference):
         _drop_of_others(output, preset, console)
-        grid.write_manifest(output, name, preset)
-        failed = _work(name, states, output, cache, workers, console)
+        failed = _fill(name, preset, grid.cells(preset), results.GRID, output, cache, workers, console)
         holes, table = derived.write(output)
         tables.show(output, console)
         ticks.show(table, console)
@@ -48,10 +42,7 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
 
     Raises as `run`.
     """
-    require_not_reference(output, reference)
-    for folder in (output, cache):
-        _require_writable(folder)
-    with locks.held(output):
+    with _held(output, cache, reference):
         seeds = {(cell.system, cell.model): len(preset.seeds) for cell in table1.cells(preset)}
         while True:
             cells = [Cell(replace(preset, seeds=_more(preset.seeds, count)), system, model) for (system, model), count in seeds.items()]
@@ -70,21 +61,12 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
         return 1 if failed else 0
 
 
-def _is_fresh(output: Path, run: str, cell: Cell) -> bool:
-    """Whether a run is not there at all, or was evaluated by this code."""
-    where = grid.folder(output, run)
-    return not (where / results.RESULT).exists() or results.read(where)["provenance"]["evaluation_code"] == cell.evaluation_code
-
-
 def run_published(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
     """Runs what is missing beside published figures and of the LNN's recipe, and writes both tables. 0 if all runs are there, else 1.
 
     Raises as `run`.
     """
-    require_not_reference(output, reference)
-    for folder in (output, cache):
-        _require_writable(folder)
-    with locks.held(output):
+    with _held(output, cache, reference):
         failed = _fill(name, preset, published.cells(preset), results.PUBLISHED, output, cache, workers, console)
         derived.write(output)
         published.show(published.Published(output), console)
@@ -92,11 +74,24 @@ def run_published(name: str, preset: Preset, output: Path, cache: Path, workers:
         return 1 if failed else 0
 
 
+@contextmanager
+def _held(output: Path, cache: Path, reference: bool):
+    """A results folder that may be written, for this process alone. Raises `Unwritable`, `Busy`."""
+    require_not_reference(output, reference)
+    for folder in (output, cache):
+        _require_writable(folder)
+    with locks.held(output):
+        yield
+
+
 def _fill(name: str, preset: Preset, cells: list[Cell], file: str, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
-    """Names the runs of some cells in a manifest, and trains and evaluates what is missing of them. Returns why, by run, of those that are lost."""
+    """Names the runs of some cells in a manifest, and does what is missing of them; speed is measured of those of the grid.
+
+    Returns why, by run, of those that are lost.
+    """
     states = _states(output, cells, console, file)
     grid.write_manifest(output, name, preset, cells, file)
-    return _work(name, states, output, cache, workers, console, speed=False)
+    return _work(name, states, output, cache, workers, console, speed=file == results.GRID)
 
 
 def _more(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
@@ -107,26 +102,35 @@ def _more(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
 def _drop_of_others(output: Path, now: Preset, console: Console) -> None:
     """Forgets which runs Table 1 and published figures asked for where they would have other names by now, with other code or another preset.
 
-    The runs themselves stay.
+    The runs themselves stay. Raises `ResultsError` for what a newer version wrote.
     """
     for file, cells in ((results.TABLE1, table1.cells), (results.PUBLISHED, published.cells)):
         path = output / file
         if not path.exists():
             continue
+        again = f"python -m bench {path.stem}"
         try:
             named = set(grid.read_manifest(output, file)["runs"])
-            seeds = {int(seed) for run in named for seed in re.findall(r"-s(\d+)-", run)}
-            known = {cell.run_id(seed): cell for cell in cells(now) for seed in ((None,) if cell.is_floor else seeds)}
-            fresh = named <= known.keys() and all(_is_fresh(output, run, known[run]) for run in named)
-        except (results.DamagedResult, ValueError):
-            fresh = False
-        if not fresh:
+        except results.DamagedResult as error:
+            aside = results.set_aside(path)
+            console.print(f"{error} (kept as {aside.name}; {again} makes it again)", highlight=False, markup=False, soft_wrap=True)
+            continue
+        seeds = {int(seed) for run in named for seed in re.findall(r"-s(\d+)-", run)}
+        known = {cell.run_id(seed): cell for cell in cells(now) for seed in ((None,) if cell.is_floor else seeds)}
+        if not (named <= known.keys() and all(_is_fresh(output, run, known[run]) for run in named)):
             path.unlink()
-            again = f"python -m bench {path.stem}"
             console.print(f"{path} was of other code or another preset: {again} makes it again", highlight=False, markup=False, soft_wrap=True)
 
 
-def _states(output: Path, cells: list[Cell], console: Console, file: str = results.GRID) -> dict[tuple[Cell, int | None], str]:
+def _is_fresh(output: Path, run: str, cell: Cell) -> bool:
+    """Whether a run is not there, or damaged and to be made again, or was evaluated by this code."""
+    try:
+        return results.read(grid.folder(output, run))["provenance"]["evaluation_code"] == cell.evaluation_code
+    except results.ResultsError:
+        return True
+
+
+def _states(output: Path, cells: list[Cell], console: Console, file: str) -> dict[tuple[Cell, int | None], str]:
     """State of each run. Raises `ResultsError` for what a newer version wrote; only then is what is damaged set aside, and said."""
     states, damaged = {}, {}
     if (output / file).exists():
@@ -154,7 +158,7 @@ def require_not_reference(output: Path, allowed: bool) -> None:
         raise Unwritable(f"{output} holds committed reference results: give another folder with --output, or accept new ones with make reference")
 
 
-def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console, speed: bool = True) -> dict[tuple, str]:
+def _work(name: str, states: dict, output: Path, cache: Path, workers: int, console: Console, speed: bool) -> dict[tuple, str]:
     """Trains, then measures, if `speed` is wanted. Returns why, by run, of those that are lost."""
     failed: dict[tuple, str] = {}
 

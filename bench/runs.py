@@ -43,22 +43,8 @@ class Runs:
 
 
 def _refuse_mixed(rows: list[dict]) -> None:
-    """Raises `ResultsError` unless all runs come from one preset, and those of a cell from one version of the code."""
+    """Raises `ResultsError` unless all runs come from one preset and one version of what all of them share, and those of a cell from one version."""
     trained = [row for row in rows if row["seed"] is not None]
-    for row in trained:
-        if row["configuration"].get("preset") != trained[0]["configuration"].get("preset"):
-            raise results.ResultsError(f"{row['run']} and {trained[0]['run']} come from different presets: give a folder with one")
-    for row in rows:
-        shared, others = (r["provenance"].get("shared_code") for r in (row, rows[0]))
-        if shared != others:
-            raise results.ResultsError(
-                f"{row['run']} and {rows[0]['run']} come from different versions of the code: run `python -m bench run` again on one"
-            )
-    seen: dict[tuple, tuple] = {}
-    for row in rows:
-        code = row["provenance"]["training_code"], row["provenance"]["evaluation_code"]
-        first = seen.setdefault((row["system"], row["model"]), (code, row["run"]))
-        if first[0] != code:
-            raise results.ResultsError(
-                f"{row['run']} and {first[1]} come from different versions of the code: run `python -m bench table1` again on one"
-            )
+    grid.refuse_mixed(trained, lambda row: row["configuration"].get("preset"), "presets: give a folder with one")
+    grid.refuse_mixed(rows, lambda row: row["provenance"].get("shared_code"), grid.VERSIONS)
+    grid.refuse_mixed_code(rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import grid, results
+from bench import grid
 from bench.floors import FLOORS
 from bench.presets import PRESETS
 
@@ -133,7 +133,7 @@ class Sheet:
 
     def __init__(self, output: Path):
         self.manifest, self.rows, self.absent = grid.read_grid(output)
-        _refuse_mixed_code(self.rows)
+        grid.refuse_mixed_code(self.rows)
 
     def systems(self) -> list[str]:
         """Systems, in the order of the preset."""
@@ -203,12 +203,3 @@ class Sheet:
             if codes and codes != {cell.evaluation_code}:
                 names.append(f"{cell.system} x {cell.model}")
         return names
-
-
-def _refuse_mixed_code(rows: list[dict]) -> None:
-    seen: dict[tuple, tuple] = {}
-    for r in rows:
-        code = tuple(r["provenance"].get(name) for name in ("training_code", "evaluation_code"))
-        first = seen.setdefault((r["system"], r["model"]), (code, r["run"]))
-        if first[0] != code:
-            raise results.ResultsError(f"{r['run']} and {first[1]} come from different versions of the code: run `python -m bench run` again on one")

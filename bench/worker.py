@@ -23,6 +23,7 @@ Kind = Literal["run", "measure", "tune"]  # run: what is missing of training and
 NO_SPACE = "no space left"  # status of a job that ended since the disk is full
 PATIENCE = 10.0  # s, for which a run's folder may be locked by a process that is about to end
 ENDING = threading.Event()  # this process was asked to end
+MOTION = ("prediction_time", "prediction")  # curves of a motion to be looked at
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def perform(job: Job, send) -> None:
         with locks.held(_folder(job, None), PATIENCE):
             if job.kind == "run":
                 _write(job, None, "finished", *evaluate(floor), provenance.clock())
-            if cell.timed(None) and (job.kind == "measure" or cell.preset.haste):
+            if cell.shown(None) and (job.kind == "measure" or cell.preset.haste):
                 _add_speed(job, None, measure.speed_with_longer_steps(floor, evaluate))
         send(Event("done", None, status="finished"))
         return
@@ -200,7 +201,7 @@ def _run(job: Job, seeds: tuple[int, ...], trainer, evaluate, send) -> None:
                 raise checkpoints.Interrupted
             send(Event("evaluating", seed))
             status = _finish(job, seed, trainer, evaluate, clock)
-            if preset.haste and job.cell.timed(seed):  # beside other workers, with what is compiled already
+            if preset.haste and job.cell.shown(seed):  # beside other workers, with what is compiled already
                 _add_speed(job, seed, measure.speed(trainer, evaluate, seed))
             send(Event("done", seed, status=status))
 
@@ -276,6 +277,8 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
     from bench import checkpoints, identity, results
 
     cell, notes = job.cell, notes or {}
+    if not cell.shown(seed):
+        curves = {name: values for name, values in curves.items() if name not in MOTION}
     configuration = cell.configuration()
     result = {
         "run": cell.run_id(seed),

@@ -10,6 +10,7 @@ from bench.floors import FLOORS
 from bench.measure import coarse
 from bench.presets import PRESETS
 from bench.verdicts import ENOUGH
+from bench.worker import MOTION
 
 PRESET = replace(PRESETS["smoke"], seeds=tuple(range(ENOUGH)))
 FEW = replace(PRESET, seeds=(0, 1))
@@ -26,10 +27,11 @@ def write(output, cell, seed, error=0.01, status="finished", **changes):
     result["configuration"] = {"recording": {"starts": UNITS}, "preset": preset}
     names = "field_error", "acceleration_error", "acceleration_l1", "rollout_error", "energy_error_last_mean", "energy_error_last_median"
     result["metrics"] = {**dict.fromkeys((*names, "energy_error_mean"), error), "valid_time": 350.0, "diverged_rollouts": 0}
-    if cell.timed(seed):
+    if cell.shown(seed):
         result["speed"] = {"rollout_states_per_second": 1e5, **({coarse(n): 1e5 / n for n in STEPS} if cell.is_floor else {})}
     result |= {"provenance": made | code} | changes
-    results.write(grid.folder(output, result["run"]), result, _curves(cell, error))
+    curves = {name: values for name, values in _curves(cell, error).items() if cell.shown(seed) or name not in MOTION}
+    results.write(grid.folder(output, result["run"]), result, curves)
 
 
 def _curves(cell, error) -> dict[str, np.ndarray]:
