@@ -20,8 +20,8 @@ ENERGY_ROWS = ("truth", "best_constant")  # floors beside the models: standing s
 
 
 def systems_of(runs: Runs) -> list[str]:
-    """Systems with a panel: those of the preset, where all models were run."""
-    return [system for system in runs.preset["systems"] if any(s == system for s, _ in runs.rows)]
+    """Systems with a panel: those of the preset, whose models are all compared, where one of them has numbers."""
+    return [system for system in runs.preset["systems"] if models_of(runs, system)]
 
 
 def models_of(runs: Runs, system: str, floors: tuple[str, ...] = ()) -> list[str]:
