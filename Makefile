@@ -73,8 +73,9 @@ reference: $(READY)
 	@$(BIN)/python -m bench published laptop --output results/reference/laptop --reference
 	@$(BIN)/python -m bench table results/reference/laptop --document README.md --reference
 
+# tests compile much that they run once: with little optimisation they take a quarter less time
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest
 
 speed: $(READY)
 	@$(BIN)/python -m bench speed

@@ -39,35 +39,48 @@ OTHER = {
 GUARDS = {"checkpoint_seconds": 0.0, "time_limit": None, "memory_limit": 1.0}
 
 
-def outcome(preset: Preset) -> tuple:
-    """What a short training shows: data, losses chunk by chunk, length of the evaluation."""
-    system, dataset = made(preset.constants, tuple(getattr(preset, name) for name in data.DATA_FIELDS))
+@cache
+def losses(preset: Preset) -> bytes:
+    """Of a short training, chunk by chunk."""
+    system, dataset = made(preset)
     # only a model that learns from rollouts sees whole segments
     model = models.get("second_order_ode" if preset.segment == TINY.segment else "neural_ode")
     (trained,) = train.Trainer(model, system, dataset, preset)((0,))
-    return dataset.training.x.tobytes(), dataset.evaluation.x.shape, trained.history["train_loss"].tobytes()
+    return trained.history["train_loss"].tobytes()
+
+
+def data_of(preset: Preset) -> tuple:
+    """What is trained on, and the length of the evaluation."""
+    dataset = made(preset)[1]
+    return dataset.training.x.tobytes(), dataset.evaluation.x.shape
+
+
+def made(preset: Preset):
+    """(system, data set)."""
+    return _made(preset.constants, tuple(getattr(preset, name) for name in data.DATA_FIELDS))
 
 
 @cache
-def made(constants, values):
-    """(system, data set) for the fields of a preset that a data set depends on."""
+def _made(constants, values):
     system = systems.get("relativistic_particle", constants)
     return system, data.generate(system, replace(TINY, **dict(zip(data.DATA_FIELDS, values, strict=True))))
 
 
-@pytest.fixture(scope="module")
-def usual():
-    return outcome(TINY)
+OF_DATA = {"constants", *data.DATA_FIELDS} - {"segment"}  # fields that every data set depends on
 
 
-@pytest.mark.parametrize("field", [name for name in OTHER if name != "segment"])
-def test_every_field_of_a_preset_changes_what_comes_out(field, usual):
-    assert outcome(replace(TINY, **{field: OTHER[field]})) != usual
+@pytest.mark.parametrize("field", [name for name in OTHER if name in OF_DATA])
+def test_every_field_that_data_depend_on_changes_them(field):
+    assert data_of(replace(TINY, **{field: OTHER[field]})) != data_of(TINY)
+
+
+@pytest.mark.parametrize("field", [name for name in OTHER if name not in {*OF_DATA, "segment"}])
+def test_every_other_field_of_a_preset_changes_what_is_learnt(field):
+    assert losses(replace(TINY, **{field: OTHER[field]})) != losses(TINY)
 
 
 def test_the_length_of_a_segment_changes_what_a_model_trained_on_rollouts_learns():
-    losses = [outcome(replace(TINY, segment=frames))[2] for frames in (3, 5)]
-    assert losses[0] != losses[1]
+    assert losses(replace(TINY, segment=3)) != losses(replace(TINY, segment=5))
 
 
 def test_no_field_of_a_preset_is_forgotten_above():
@@ -139,7 +152,7 @@ def test_every_other_setting_of_a_model_changes_the_loss():
 
 @pytest.mark.parametrize("name", ["mlp", "second_order_ode", "hnn", "lnn", "delan"])
 def test_a_models_learning_rate_is_the_one_it_trains_with(name):
-    system, dataset = made("default", tuple(getattr(TINY, field) for field in data.DATA_FIELDS))
+    system, dataset = made(TINY)
     model = models.get(name)
     assert train.Trainer(model, system, dataset, TINY).learning_rate == model.settings.learning_rate
     assert train.Trainer(model, system, dataset, replace(TINY, learning_rate=0.5)).learning_rate == 0.5
@@ -173,7 +186,7 @@ def test_every_constant_of_a_system_changes_something(name):
 
 
 def test_what_is_not_normalised_is_taken_as_it_is():
-    system, dataset = made("default", tuple(getattr(TINY, field) for field in data.DATA_FIELDS))
+    system, dataset = made(TINY)
     usual, other = (
         train.Trainer(models.get("lnn"), system, dataset, replace(TINY, models=("lnn",), hyperparameters=h)).scales
         for h in ("normalised", "as_published")
@@ -193,15 +206,25 @@ def test_every_field_of_a_recording_changes_data_or_evaluation():
     class Particle(type(systems.get("relativistic_particle"))):
         recording = Recording(trajectories=400, duration=1.0, frame=0.02, starts=4, horizon=1.0, evaluation_frame=0.02, substeps=2, window=0.5)
 
-    def outcome(**changes):
-        system = type("Other", (Particle,), {"recording": replace(Particle.recording, **changes)})()
-        dataset = data.generate(system, replace(TINY, data_share=0.1, horizon_share=1.0))
-        metrics, curves = Evaluator(system, dataset).rollout_metrics(PerturbedTruth(system, dataset))
-        return dataset.training.x.shape, dataset.training.x.sum(), curves["energy_error"].shape, metrics["rollout_error"]
+    def system(**changes):
+        return type("Other", (Particle,), {"recording": replace(Particle.recording, **changes)})()
 
-    usual = outcome()
-    other = {"trajectories": 500, "duration": 0.8, "frame": 0.01, "starts": 5, "horizon": 0.8, "evaluation_frame": 0.04, "substeps": 1, "window": 0.2}
-    other["integrator"] = Adams(3, evaluations=1)
-    assert set(other) == {f.name for f in fields(Recording)}
-    for name, value in other.items():
-        assert outcome(**{name: value}) != usual, name
+    def recorded(**changes):
+        return data.generate(system(**changes), replace(TINY, data_share=0.1, horizon_share=1.0))
+
+    def shown(dataset):
+        return dataset.training.x.shape, dataset.training.x.sum(), dataset.evaluation.x.shape
+
+    def error(**changes):
+        physics = system(**changes)
+        return Evaluator(physics, usual).rollout_metrics(PerturbedTruth(physics, usual))[0]["rollout_error"]
+
+    of_data = {"trajectories": 500, "duration": 0.8, "frame": 0.01, "starts": 5, "horizon": 0.8, "evaluation_frame": 0.04}
+    of_evaluation = {"substeps": 1, "window": 0.2, "integrator": Adams(3, evaluations=1)}
+    assert {*of_data, *of_evaluation} == {f.name for f in fields(Recording)}
+    usual = recorded()
+    usual_error = error()
+    for name, value in of_data.items():
+        assert shown(recorded(**{name: value})) != shown(usual), name
+    for name, value in of_evaluation.items():
+        assert error(**{name: value}) != usual_error, name
