@@ -126,9 +126,11 @@ def drawn(rows: int, columns: int, size: tuple[float, float]) -> Iterator[Canvas
 
 @contextmanager
 def still(columns: int, size: tuple[float, float], dots: int = 100):
-    """(figure, its axes in a row) for the frames of an animation, of `size` inches each, on white."""
+    """(figure, its axes in a row) for the frames of an animation, of `size` inches each, on white; at the bottom there is room for a line."""
     with sns.axes_style("white"), plt.rc_context({"font.family": "DejaVu Sans"}):
         figure, axes = plt.subplots(1, columns, figsize=(size[0] * columns, size[1]), layout="constrained", dpi=dots, squeeze=False)
+        room = 0.16 / size[1]  # of a line, as a share of the height
+        figure.set_layout_engine("constrained", rect=(0, room, 1, 1 - room))
         try:
             yield figure, list(axes[0])
         finally:

@@ -19,6 +19,12 @@ AT_A_GLANCE = {"acceleration_error": "acceleration", "rollout_error": "rollout",
 ENERGY_ROWS = ("truth", "best_constant")  # floors beside the models: standing still keeps its energy perfectly, and says nothing
 
 
+def seeds_of(runs: Runs) -> str:
+    """How many seeds the runs of a folder have."""
+    count = len({row["seed"] for cell in runs.rows.values() for row in cell.values() if row["seed"] is not None})
+    return f"{count} seed{'s' * (count != 1)}"
+
+
 def systems_of(runs: Runs) -> list[str]:
     """Systems with a panel: those of the preset, whose models are all compared, where one of them has numbers."""
     return [system for system in runs.preset["systems"] if models_of(runs, system)]
@@ -62,7 +68,8 @@ def energy(runs: Runs) -> Drawing:
     return made.finished(
         "energy",
         "True energy error against time",
-        "Median over starts and seeds of |H(ẑ) − H(z₀)| over the system's energy scale; bands: 95 % bootstrap intervals over both. A line "
+        f"Median over starts and {seeds_of(runs)} of |H(ẑ) − H(z₀)| over the system's energy scale; bands: 95 % bootstrap intervals over "
+        "both. A line "
         "ends where half of the rollouts have diverged. Dashed: the true equations under the same integrator.",
         f"Line charts. Errors at the last frame: {'; '.join(last)}.",
     )
@@ -113,7 +120,8 @@ def overview(runs: Runs) -> Drawing:
     return made.finished(
         "overview",
         "All cells at a glance",
-        "Median over seeds of three errors, as fractions: acceleration on held-out states (1: predicting zero), rollout over a short window, true "
+        f"Median over {seeds_of(runs)} of three errors, as fractions: acceleration on held-out states (1: predicting zero), rollout over a "
+        "short window, true "
         "energy at the last frame, median over starts (∞: half of them diverged). –: the model has no such thing. Dark is good.",
         f"Table as a heat map. {'. '.join(rows)}.",
     )
@@ -127,8 +135,8 @@ def starts(runs: Runs) -> Drawing:
         "Energy error of every start",
         lambda c: c["energy_error"][:, -1],
         "energy error at the last frame [fraction]",
-        "Share of evaluation starts (of all seeds) whose energy error at the last frame is at most that; a curve that stays below 1 has rollouts "
-        "that diverged. A mean is often one or two starts at the right end.",
+        f"Share of evaluation starts (of {seeds_of(runs)}) whose energy error at the last frame is at most that; a curve that stays below 1 has "
+        "rollouts that diverged. A mean is often one or two starts at the right end. Errors below 1e-9 are drawn there.",
     )
 
 
@@ -175,7 +183,8 @@ def training(runs: Runs) -> Drawing:
     return made.finished(
         "training",
         "Training loss",
-        "Mean over each chunk of steps, median and range over seeds. Every model has a loss of its own: compare shapes, not heights. Logarithms, "
+        f"Mean over each chunk of steps, median and range over {seeds_of(runs)}. Every model has a loss of its own: compare shapes, not "
+        "heights. Logarithms, "
         "which the LNN's are (of a likelihood, of the forward error at the end, and on the ring of that alone), have a linear axis.",
         f"Small line charts, one for each model and system. {'; '.join(said)}.",
     )
@@ -188,6 +197,7 @@ def cost(runs: Runs) -> Drawing:
     coarse = {"rollout_error": "coarse_rollout_error", "energy_error_last_median": "coarse_energy_error"}
     with drawing.drawn(2, len(systems), size=(5.2, 3.6)) as made:
         for j, system in enumerate(systems):
+            made.axes[1, j].sharex(made.axes[0, j])
             for i, (metric, axis_label) in enumerate(errors.items()):
                 axis = made.axes[i, j]
                 for model in models_of(runs, system):
@@ -216,8 +226,10 @@ def cost(runs: Runs) -> Drawing:
     return made.finished(
         "cost",
         "Error against inference time",
-        "What a predicted frame costs and how wrong it is: models with their own steps, and the true equations with the same steps and with 2, 4, "
-        "... times longer ones. Below and left is better. Where the true equations are known and as cheap, no model pays.",
+        f"What a predicted frame costs and how wrong it is, median over {seeds_of(runs)}: models with their own steps, and the true equations "
+        "with the same steps and with 2, 4, "
+        "... times longer ones (a point that is not there has diverged). Below and left is better. Where the true equations are known and as "
+        "cheap, no model pays off.",
         f"Scatter charts. {'; '.join(said)}.",
     )
 

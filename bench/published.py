@@ -1,6 +1,6 @@
 """Published figures beside ours under the nearest protocol, and what each part of the LNN's recipe brings in our budget."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,7 @@ from bench.sheet import number
 def cells(preset: Preset) -> list[Cell]:
     """All that the two tables need."""
     wanted = [Cell(rung.preset(preset), system, "lnn") for rung in RUNGS for system in CORE if rung.applies(system)]
-    for figure in FIGURES:
-        law = {"sampling": figure.sampling, "constants": "paper"} if figure.sampling == "states" else {}
-        wanted.append(Cell(replace(preset, **law), figure.system, figure.model))
+    wanted += [Cell(figure.preset(preset), figure.system, figure.model) for figure in FIGURES]
     names: dict[str, Cell] = {cell.run_id(cell.seeds[0]): cell for cell in wanted}
     return list(names.values())
 
@@ -36,12 +34,12 @@ class Published:
 
     def of_figure(self, figure: Figure) -> list[dict]:
         """Its runs that have numbers."""
-        asked = self.manifest["preset"]
+        asked = figure.preset(Preset(**self.manifest["preset"]))
         return [
             row
             for row in self._there(figure.system, figure.model)
-            if row["configuration"]["preset"]["sampling"] == figure.sampling
-            and (row["seed"] is None or _recipe(row, asked["hyperparameters"], asked["optimizer"]))
+            if row["configuration"]["preset"]["sampling"] == asked.sampling
+            and (row["seed"] is None or _recipe(row, asked.hyperparameters, asked.optimizer))
         ]
 
     def of_rung(self, rung: Rung, system: str) -> list[dict]:
@@ -99,7 +97,7 @@ def markdown(published: Published) -> str:
     seeds = len(published.manifest["preset"]["seeds"])
     out = ["# Published figures, side by side", ""]
     out += [f"Ours: median over {seeds} seeds, their range in brackets; then the median start of the median seed, and the largest start of all "]
-    out[-1] += "seeds. Energy errors are fractions of 29.4 J."
+    out[-1] += "seeds. Energy errors are fractions of 29.4 J; ∞: a start of it left the range of the data, or became infinite."
     heads = "figure", "system", "model", "published", "known of its spread", "ours", "median start", "largest", "ours / published"
     out += ["", f"| {' | '.join(heads)} | where the protocols differ |", f"|{'---|' * 3}---:|---|{'---:|' * 4}---|"]
     for figure in FIGURES:

@@ -11,7 +11,7 @@ from bench.floors import FLOORS
 from bench.sheet import COSTS, ERRORS, HEADINGS, Sheet
 from bench.table1 import MARKS, Cell, TableOne
 from bench.ticks import effect_text, interval
-from bench.verdicts import MARGIN, Effect, Verdict
+from bench.verdicts import MARGIN, Verdict
 
 PAGE = Path(__file__).with_name("report.template.html")  # style and script of the page; everything else is written here
 KINDS = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.OPEN: "open"}
@@ -35,6 +35,7 @@ def write(table: TableOne, drawings: list[Drawing], output: Path) -> None:
     sections.append(("method", "Method and provenance", method))
     links = "".join(f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in sections)
     body = "".join(f'<section id="{name}"><h2>{escape(title)}</h2>{content}</section>' for name, title, content in sections)
+    body = body.replace(" %", "\N{NO-BREAK SPACE}%")
     page = Template(PAGE.read_text(encoding="utf-8")).substitute(name=escape(table.name), summary=escape(_summary(table)), links=links, body=body)
     results.write_atomically(output / "report.html", page.encode())
 
@@ -109,12 +110,12 @@ def _evidence(table: TableOne, cell: Cell) -> str:
     lines = []
     for m in cell.measured:
         pairs = [(model, system) for model in (cell.model, *m.criterion.against) for system in m.criterion.systems]
-        of_pairs = [(f"{system}, {model}", _of_system(table, cell, m, model, system)) for model, system in pairs]
-        named = "".join(f"<br>{escape(pair)}: {escape(text)}" for pair, text in of_pairs if text)
+        of_pairs = [(f"{system}, {model}", ticks.of_system(table, m, model, system)) for model, system in pairs]
+        named = "".join(f'<small class="each">{escape(pair)}: {interval(effect)}</small>' for pair, effect in of_pairs if effect)
         effect = "has no such thing" if m.lacking else effect_text(m)
         heads = f"<td>{escape(m.criterion.name)}<br><small>{escape(m.criterion.quantity.name)}</small></td>"
         threshold = f"<td>{m.criterion.threshold:g}<br><small>{escape(m.criterion.why)}</small></td>"
-        lines.append(f"<tr>{heads}<td>{escape(effect)}<small>{named}</small></td>{threshold}<td>{m.verdict(cell.margin).value}</td></tr>")
+        lines.append(f"<tr>{heads}<td>{escape(effect)}{named}</td>{threshold}<td>{m.verdict(cell.margin).value}</td></tr>")
     out += '<div class="scroll"><table><thead><tr><th>quantity</th><th>measured (interval)</th><th>threshold</th><th></th></tr></thead>'
     out += f"<tbody>{''.join(lines)}</tbody></table></div>"
     said = [f"We had expected {MARKS[claim.expected[cell.column]]}."]
@@ -127,12 +128,6 @@ def _evidence(table: TableOne, cell: Cell) -> str:
     runs = [f"<code>{row['run']}</code>" for model in cell.models for system in claim.systems() for row in table.of_cell(model, system)]
     out += f'<details><summary>{len(runs)} runs, {cell.seeds} seeds</summary><p class="runs">{" ".join(runs)}</p></details>'
     return out + "</article>"
-
-
-def _of_system(table: TableOne, cell: Cell, measured, model: str, system: str) -> str:
-    if measured.lacking or cell.missing:
-        return ""
-    return interval(Effect.of(table.values(measured.criterion.quantity, model, system)))
 
 
 # results --------------------------------------------------------------------------------------------------------------
@@ -172,7 +167,8 @@ def _figure(made: Drawing) -> str:
 
 
 def _symmetry(table: TableOne) -> str:
-    return _markdown(symmetry.markdown(table))
+    answer, numbers = symmetry.markdown(table).split("## The numbers")
+    return f"{_markdown(answer)}<details><summary>The numbers</summary>{_markdown(numbers)}</details>"
 
 
 def _markdown(text: str) -> str:
@@ -191,7 +187,7 @@ def _markdown(text: str) -> str:
         rows.clear()
         items.clear()
 
-    for line in text.splitlines():
+    for line in text.partition("\n")[2].splitlines():  # the title is the section's
         if line.startswith("|"):
             cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
             if not set(line) <= set("|-: "):

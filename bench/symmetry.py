@@ -91,7 +91,8 @@ def answers(found: list[Residual]) -> Iterator[str]:
     if others:
         where = ", ".join(f"{r.model} on {r.system} ({_percent(r.own.value)})" for r in others if r.own is not None)
         yield (
-            f"A motion can have a symmetry that the learnt function does not have. Its own charge p·ξ is not kept by {where}, though the motion "
+            f"A motion can have a symmetry that the learnt function does not have. Its own charge, the learnt momentum ∂L/∂v "
+            f"along the direction of the symmetry, is not kept by {where}, though the motion "
             "keeps the true one: one motion has many Lagrangians, and training chooses among them without asking for symmetry."
         )
 
@@ -99,15 +100,15 @@ def answers(found: list[Residual]) -> Iterator[str]:
 def markdown(runs: Runs) -> str:
     """The page."""
     found = list(residuals(runs))
-    out = ["# What symmetry was learnt", ""]
-    out += [
-        "A symmetry of the equations is a quantity that the motion keeps (Noether 1918): energy; momentum on a ring, where nothing but the data says "
+    out = [
+        "# What symmetry was learnt",
+        "",
+        "To every continuous symmetry of the action belongs a quantity that the motion keeps (Noether 1918): to shifts in time the energy; to adding "
+        "a constant to the field of the ring its momentum Σv (that a shift along the ring changes nothing is built into all models, one network at "
+        "each site); to rotations the angular momentum of a particle in a central field. Does the motion that a model predicts keep it? It counts as "
+        f"kept where its rate of change is at most {_percent(LEARNT)} of what flows through it, mean |dC/dt| over mean Σ|∂C/∂xᵢ ẋᵢ|, on held-out "
+        "states. A direction that is no symmetry is the control, where there is one.",
     ]
-    out[-1] += (
-        "that shifting the whole field changes nothing; angular momentum of a particle in a central field. Does the motion that a model predicts "
-    )
-    out[-1] += f"keep it? It counts as kept where its rate of change is at most {_percent(LEARNT)} of what flows through it, mean |dC/dt| over "
-    out[-1] += "mean Σ|∂C/∂xᵢ ẋᵢ|, on held-out states. A direction that is no symmetry is the control."
     out += ["", "## The answer", ""]
     out += [f"* {line}" for line in answers(found)] or ["No run has a field."]
     out += [

@@ -13,7 +13,7 @@ class HNN(VectorField):
     Source: Greydanus et al. 2019. It is handed the true p, which a measurement of velocities doesn't give; `hnn_naive` is not.
 
     Note: is given true momenta, and its rates are carried back to velocities by the true chart: more information than the others get. On the
-    ring p = v, so that it and the naive one are the same model there.
+    ring p = v, so that it and the naive one are the same model there, with another learning rate.
     """
 
     chart = "qp"

@@ -9,8 +9,8 @@ class NaiveHNN(HNN):
 
     Right where p = v, wrong elsewhere: what happens to an HNN when no momenta are measured. Source: Cranmer et al. 2020, figure 3.
 
-    Note: takes velocities for momenta, which is right on the ring alone. Elsewhere its equations cannot express the motion, q̇ included (its
-    field error counts both halves); what it conserves is its own energy, not the true one.
+    Note: takes velocities for momenta, which is right on the ring, and for a particle in Cartesian coordinates. Elsewhere its equations
+    cannot express the motion, q̇ included (its field error counts both halves); what it conserves is its own energy, not the true one.
     """
 
     chart = "qv"
