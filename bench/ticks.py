@@ -97,7 +97,7 @@ def _of_systems(table: TableOne, claim: Claim) -> list[str]:
         if len(criterion.systems) < 2 or criterion.quantity.name in told:
             continue
         told.add(criterion.quantity.name)
-        out += [f"| {criterion.quantity.name} | " + " | ".join(criterion.systems) + " |", "|---|" + "---:|" * len(criterion.systems)]
+        out += [f"| {criterion.name} | " + " | ".join(criterion.systems) + " |", "|---|" + "---:|" * len(criterion.systems)]
         for column in COLUMNS:
             cell = table.cells[claim.name, column]
             effects = [of_system(table, cell.measured[i], cell.model, system) for system in criterion.systems]

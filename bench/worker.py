@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Literal
 from bench import locks, provenance, sealed
 
 if TYPE_CHECKING:  # imported in the worker itself: JAX must not start before its threads are set
+    from bench.evaluate import Evaluator
     from bench.grid import Cell
 
 Kind = Literal["run", "measure", "tune"]  # run: what is missing of training and evaluation
 NO_SPACE = "no space left"  # status of a job that ended since the disk is full
 PATIENCE = 10.0  # s, for which a run's folder may be locked by a process that is about to end
 ENDING = threading.Event()  # this process was asked to end
+KEPT = 10  # systems whose data a process keeps
 MOTION = ("prediction_time", "prediction")  # curves of a motion to be looked at
 
 
@@ -135,18 +137,11 @@ def perform(job: Job, send) -> None:
     """Does one job, run by run. Each run's result is on disk before `done` is sent."""
     import jax
 
-    from bench import cached, measure, train
-    from bench.evaluate import Evaluator
+    from bench import measure, train
     from bench.floors import FLOORS
 
-    cell = job.cell
-    system = cell.get_system()
-
-    def say(line: str) -> None:
-        send(Event("note", -1, why=line))
-
-    dataset = cached.load(cell.system, system, cell.preset, job.cache, say, lambda: send(Event("waiting", -1)))
-    evaluate = Evaluator(system, dataset)
+    cell, evaluate = job.cell, _evaluator(job, send)
+    system, dataset = evaluate.system, evaluate.data
     if cell.is_floor:
         send(Event("started", None))
         floor = FLOORS[cell.model](system, dataset)
@@ -174,6 +169,24 @@ def perform(job: Job, send) -> None:
         for seeds in cell.programs(of_job):
             _run(job, seeds, trainer, evaluate, send)
     jax.clear_caches()
+
+
+_evaluators: dict[tuple[Path, str], "Evaluator"] = {}
+
+
+def _evaluator(job: Job, send) -> "Evaluator":
+    """What measures models on a job's system, with its data; kept for the jobs to come, since what it knows of the truth took a while to compute."""
+    from bench import cached
+    from bench.evaluate import Evaluator
+
+    system = job.cell.get_system()
+    key = job.cache, cached.key(job.cell.system, system, job.cell.preset)
+    if key not in _evaluators:
+        if len(_evaluators) == KEPT:
+            del _evaluators[next(iter(_evaluators))]
+        tell, wait = (lambda line: send(Event("note", -1, why=line))), (lambda: send(Event("waiting", -1)))
+        _evaluators[key] = Evaluator(system, cached.load(job.cell.system, system, job.cell.preset, job.cache, tell, wait))
+    return _evaluators[key]
 
 
 def _run(job: Job, seeds: tuple[int, ...], trainer, evaluate, send) -> None:
