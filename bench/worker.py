@@ -100,9 +100,9 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
                 return
             except Exception as error:
                 what = NO_SPACE if sealed.is_full(error) else traceback.format_exc(limit=-1).strip().splitlines()[-1]
-                connection.send(Event("finished", -1, status=what))
                 with suppress(OSError):  # where the disk is full, the log is too
                     traceback.print_exc()
+                connection.send(Event("finished", -1, status=what))  # last: who hears of it may end this process
             else:
                 connection.send(Event("finished", -1, value=compiler.seconds - before))
             before = compiler.seconds
@@ -126,9 +126,9 @@ def alone(connection: Connection, log: Path, cache: Path, module: str, name: str
         for item in getattr(importlib.import_module(module), name)(*connection.recv()):
             connection.send(item)
     except Exception as error:
-        connection.send(("failed", f"{type(error).__name__}: {error}"))
         with suppress(OSError):
             traceback.print_exc()
+        connection.send(("failed", f"{type(error).__name__}: {error}"))  # last: who hears of it ends this process
     else:
         connection.send(("finished", ""))
 
