@@ -35,6 +35,8 @@ class Evaluator:
         self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))), compiler_options=ONCE)
         self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)), compiler_options=ONCE)
         self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a), compiler_options=ONCE)
+        self._smallest_mass = jax.jit(smallest_mass_eigenvalue, compiler_options=ONCE)
+        self._drift = jax.jit(self._drift_and_spread, compiler_options=ONCE)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -57,7 +59,7 @@ class Evaluator:
             results |= self.field_metrics(model)
         if hasattr(model, "mass_matrix"):
             x, _, c = self.test
-            results["smallest_mass_eigenvalue"] = float(smallest_mass_eigenvalue(model, jnp.float32(x[:512]), jnp.float32(c[:512])))
+            results["smallest_mass_eigenvalue"] = float(self._smallest_mass(model, jnp.float32(x[:512]), jnp.float32(c[:512])))
         rollout_metrics, curves = self.rollout_metrics(model)
         if getattr(model, "coarsened", False):
             curves |= self.with_longer_steps(model)
@@ -211,13 +213,15 @@ class Evaluator:
 
         The spread is taken at one context and averaged over contexts: an energy is known only up to a function of c.
         """
-        system, double = self.system, jax.tree.map(lambda a: a.astype(jnp.float64), model)
-
-        def initial(x, c):
-            return double.energy(system.to_chart(x, c, model.chart), c)
-
-        changed = jax.jit(jax.vmap(lambda start, end, c: jnp.abs(double.energy(end, c) - initial(start, c))), compiler_options=ONCE)
-        between = jax.jit(jax.vmap(jax.vmap(initial, (0, None)), (None, 0)), compiler_options=ONCE)
-        drift, spread = changed(start, end, c), between(start, c).std(axis=1).mean()
+        drift, spread = self._drift(jax.tree.map(lambda a: a.astype(jnp.float64), model), start, end, c)
         drift = np.asarray(drift / spread)
         return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())
+
+    def _drift_and_spread(self, model, start, end, c):
+        """(|E(end) − E(start)| [start], the spread) of a learnt energy, starts x = (q, v) and ends in the model's own chart."""
+
+        def initial(x, c):
+            return model.energy(self.system.to_chart(x, c, model.chart), c)
+
+        drift = jax.vmap(lambda start, end, c: jnp.abs(model.energy(end, c) - initial(start, c)))(start, end, c)
+        return drift, jax.vmap(jax.vmap(initial, (0, None)), (None, 0))(start, c).std(axis=1).mean()
