@@ -69,8 +69,7 @@ def energy(runs: Runs) -> Drawing:
         "energy",
         "True energy error against time",
         f"Median over starts and {seeds_of(runs)} of |H(ẑ) − H(z₀)| over the system's energy scale; bands: 95 % bootstrap intervals over "
-        "both. A line "
-        "ends where half of the rollouts have diverged. Dashed: the true equations under the same integrator.",
+        "both. A line ends where half of the rollouts have diverged. Dashed: the true equations under the same integrator.",
         f"Line charts. Errors at the last frame: {'; '.join(last)}.",
     )
 
@@ -121,8 +120,8 @@ def overview(runs: Runs) -> Drawing:
         "overview",
         "All cells at a glance",
         f"Median over {seeds_of(runs)} of three errors, as fractions: acceleration on held-out states (1: predicting zero), rollout over a "
-        "short window, true "
-        "energy at the last frame, median over starts (∞: half of them diverged). –: the model has no such thing. Dark is good.",
+        "short window, true energy at the last frame, median over starts (∞: half of them diverged). –: the model has no such thing. "
+        "Dark is good.",
         f"Table as a heat map. {'. '.join(rows)}.",
     )
 
@@ -184,8 +183,8 @@ def training(runs: Runs) -> Drawing:
         "training",
         "Training loss",
         f"Mean over each chunk of steps, median and range over {seeds_of(runs)}. Every model has a loss of its own: compare shapes, not "
-        "heights. Logarithms, "
-        "which the LNN's are (of a likelihood, of the forward error at the end, and on the ring of that alone), have a linear axis.",
+        "heights. Logarithms, which the LNN's are (of a likelihood, of the forward error at the end, and on the ring of that alone), have a "
+        "linear axis.",
         f"Small line charts, one for each model and system. {'; '.join(said)}.",
     )
 
@@ -227,9 +226,8 @@ def cost(runs: Runs) -> Drawing:
         "cost",
         "Error against inference time",
         f"What a predicted frame costs and how wrong it is, median over {seeds_of(runs)}: models with their own steps, and the true equations "
-        "with the same steps and with 2, 4, "
-        "... times longer ones (a point that is not there has diverged). Below and left is better. Where the true equations are known and as "
-        "cheap, no model pays off.",
+        "with the same steps and with 2, 4, ... times longer ones (a point that is not there has diverged). Below and left is better. Where "
+        "the true equations are known and as cheap, no model pays off.",
         f"Scatter charts. {'; '.join(said)}.",
     )
 

@@ -91,10 +91,10 @@ def markdown(runs: Runs, preset: dict) -> list[str]:
         "# The LNN's recipe, part by part",
         "",
         f"{preset['steps']} steps of {preset['batch']} states, {share} % of the published number, at width 64; {len(preset['seeds'])} seeds. "
-        "Each line "
-        "but the last adds to the one above. Median over seeds and their range; a training has failed if it diverged, or if its acceleration error "
-        f"exceeds {FAILED:g}. On the ring the force likelihood is not used. With Adam the rate stays at the published 1e-3 throughout, which nobody "
-        "tuned for 6000 steps: what muon adds includes a rate that was searched for. Energy errors are fractions of each system's energy scale.",
+        "Each line but the last adds to the one above. Median over seeds and their range; a training has failed if it diverged, or if its "
+        f"acceleration error exceeds {FAILED:g}. On the ring the force likelihood is not used. With Adam the rate stays at the published 1e-3 "
+        "throughout, which nobody tuned for 6000 steps: what muon adds includes a rate that was searched for. Energy errors are fractions of "
+        "each system's energy scale.",
     ]
     out += ["", "| | " + " | ".join(f"{system}: acceleration | energy, last: median | failed" for system in CORE) + " |"]
     out += ["|---|" + "---:|" * 3 * len(CORE)]
