@@ -23,7 +23,7 @@ def key(name: str, system: System, preset: Preset) -> str:
     made_from = {
         "system": system,
         "recording": system.recording,
-        **{f: getattr(preset, f) for f in DATA_FIELDS if f != "segment" or preset.sampling == "states"},
+        **{f: getattr(preset, f) for f in DATA_FIELDS if f != "segment" or preset.sampling != "trajectories"},
         "versions": identity.versions(),
         "device": jax.devices()[0].device_kind,
         "haste": preset.haste,  # another compilation can mean other bits

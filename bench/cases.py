@@ -107,20 +107,20 @@ def _training(system: str, model: str) -> Case:
         while True:  # a benchmark may ask for more steps than a training has
             yield from trainer.chunks((0,))
 
-    running, late = chunks(), jnp.array(round(LATE * trainer.preset.steps))
+    running, late, length = chunks(), np.int32(round(LATE * trainer.preset.steps)), np.int32(CHUNK)
     learner, state, key = trainer.start(0)
-    arguments = learner, state, key, jnp.array(0), trainer.training
+    arguments = learner, state, key, np.int32(0), trainer.training, length
     ending = [learner, state]
 
     def both():
         """A chunk from the beginning of a training, as `bench run` makes it, and one from its end, where a loss may be another."""
-        ending[0], ending[1], losses = trainer.chunk(ending[0], ending[1], key, late, trainer.training, length=CHUNK)
+        ending[0], ending[1], losses = trainer.chunk(ending[0], ending[1], key, late, trainer.training, length)
         return jax.block_until_ready((next(running), ending, losses))
 
     return Case(
         both,
         {
-            **_counted(partial(trainer.chunk, length=CHUNK), trainer.chunk.lower(*arguments, length=CHUNK), arguments),
+            **_counted(trainer.chunk, trainer.chunk.lower(*arguments), arguments),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(learner)),
             "programs_of_more_seeds": _programs_of_more_seeds(trainer),
         },

@@ -16,6 +16,7 @@ TOGETHER = 50  # trajectories integrated at once: they wait for the slowest
 ENERGY_TOLERANCE = 1e-8  # of the energy scale, on every trajectory
 AGREEMENT = 0.01  # of the spread of velocities, to which two truth solvers must agree for a trajectory to be called known
 SHARES = (0.8, 0.1)  # for training and validation; the rest is for test
+FRESH = "fresh"  # sampling: training states are drawn anew every step; the data set serves normalisation, validation and test
 FEWEST = 20  # trajectories, so that no split is empty
 DATA_FIELDS = ("sampling", "data_seed", "data_share", "horizon_share", "segment")  # of a preset, that a data set depends on
 
@@ -64,7 +65,7 @@ def generate(system: System, preset: Preset) -> DataSet:
     training_key, evaluation_key = jax.random.split(jax.random.fold_in(jax.random.key(preset.data_seed), 0xDA7A))
     count = max(FEWEST, round(preset.data_share * recording.trajectories))
     frames = round(recording.duration / recording.frame)
-    if preset.sampling == "states":
+    if preset.sampling != "trajectories":
         count, frames = count * ((frames + 1) // preset.segment), preset.segment - 1
     sample = system.sample_initial if preset.sampling == "trajectories" else system.sample_state
     x, c = jax.vmap(sample)(jax.random.split(training_key, count))

@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from bench.evaluate import PIECE, Evaluator
 from bench.flops import flops
-from bench.train import Trainer, segments_per_step
+from bench.train import Trainer
 
 STEPS = 20  # of a timed chunk: long enough to make the call itself vanish
 REPEATS = 3  # of which the fastest counts: noise only ever adds
@@ -78,21 +79,13 @@ def _use_cache(yes: bool) -> None:
 
 
 def step_flops(trainer: Trainer) -> int:
-    """Operations of one training step, counted from its jaxpr."""
-    model, state, _ = trainer.start(0)
-    batch = one_batch(trainer)
-
-    def step(model, state):
-        gradient = jax.grad(lambda model: model.loss(batch, jnp.zeros((), jnp.float32)))(model)
-        return trainer.optimizer.update(gradient, state, model)
-
-    return flops(step, model, state)
+    """Operations of one training step, counted from the jaxpr of a chunk, whose loop counts once."""
+    return flops(trainer.chunk, *trainer.start(0), np.int32(0), trainer.training, np.int32(1))
 
 
 def one_batch(trainer: Trainer):
     """The first segments of the training data, as many as a step takes."""
-    count = segments_per_step(trainer.training, trainer.preset, trainer.system.spec.lattice)
-    return jax.tree.map(lambda a: a[:count], trainer.training)
+    return jax.tree.map(lambda a: a[: trainer.count], trainer.training)
 
 
 def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]:
@@ -105,26 +98,26 @@ def speed(trainer: Trainer, evaluator: Evaluator, seed: int) -> dict[str, float]
     """
     preset = trainer.preset
     model, state, key = trainer.start(seed)
-    length = min(STEPS, preset.steps)
+    length = min(STEPS, preset.steps, preset.chunk)
     start = time.perf_counter()
-    lowered = trainer.chunk.lower(model, state, key, jnp.array(0), trainer.training, length=length)
+    lowered = trainer.chunk.lower(model, state, key, np.int32(0), trainer.training, np.int32(length))
     tracing = time.perf_counter() - start
     chunk, compiling = compile_timed(lowered, anew=not preset.haste)
     carried = [model, state]
 
     def train(step):  # the loop gives its arguments' memory away: each call goes on from the one before
-        carried[0], carried[1], losses = chunk(carried[0], carried[1], key, step, trainer.training)
+        carried[0], carried[1], losses = chunk(carried[0], carried[1], key, step, trainer.training, np.int32(length))
         return carried, losses
 
-    places = [jnp.array(min(preset.steps * eighth // 8, preset.steps - length)) for eighth in (1, 3, 5, 7)]
+    places = [np.int32(min(preset.steps * eighth // 8, preset.steps - length)) for eighth in (1, 3, 5, 7)]
     seconds = sum(fastest(lambda place=place: train(place)) for place in places) / len(places) / length
     model, _, _ = trainer.start(seed)
     batch = one_batch(trainer)
 
     evaluation = evaluator.data.evaluation
     stride = evaluator.system.recording.stride
-    at = evaluator.begin(model, evaluation.x[:, 0], evaluation.c, stride=stride)
-    rollout = fastest(lambda: evaluator.piece(model, at, evaluation.c, frames=PIECE, stride=stride))
+    at = evaluator.begin(model, evaluation.x[:, 0], evaluation.c, stride=stride, substeps=None)
+    rollout = fastest(lambda: evaluator.piece(model, at, evaluation.c, frames=PIECE, stride=stride, substeps=None))
     return {
         "train_seconds": preset.steps * seconds,
         "compile_seconds": tracing + compiling,

@@ -33,8 +33,10 @@ class Preset:
     """successive frames that a model trained on rollouts sees"""
     chunk: int = 250
     """steps between two looks at the loss (progress, NaN), in one compiled loop"""
-    optimizer: Literal["muon", "adam"] = "muon"
-    """of optax; learning rate: linear warm-up, then cosine to 0"""
+    optimizer: Literal["soap", "muon", "adam"] = "soap"
+    """SOAP (bench/soap.py), or of optax"""
+    schedule: Literal["cosine", "trapezoidal"] = "cosine"
+    """learning rate after its warm-up: a cosine to 0, or constant and linear to 0 over the last 35 %"""
     warmup: int = 200
     """steps of linear warm-up"""
     learning_rate: float | None = None
@@ -44,8 +46,8 @@ class Preset:
     """of the systems: each file's SYSTEM, or its PAPER"""
     hyperparameters: str = "default"
     """of the models: each file's `settings`, its `paper`, or one of its `variants`"""
-    sampling: Literal["trajectories", "states"] = "trajectories"
-    """training data: long true trajectories, or as published segments that start at independent states"""
+    sampling: Literal["trajectories", "states", "fresh"] = "trajectories"
+    """training data: long true trajectories, segments that start at independent states, or as published independent states drawn anew every step"""
     data_seed: int = 0
     """of training, validation, test and evaluation data"""
     data_share: float = 1.0

@@ -120,12 +120,12 @@ def costs(variant: Variant, rate: float) -> dict[str, Any]:
     start: Any = trainer.start(0)
     learner, state, _ = start
 
-    def update(carry, _):
+    def update(carry, step):
         learner, state = carry
-        change, state = trainer.optimizer.update(learner, state, learner)
+        change, state = trainer.optimizer.update(learner, state, learner, step=step)
         return (jax.tree.map(lambda a, b: a + b, learner, change), state), None
 
-    updates = jax.jit(lambda learner, state: jax.lax.scan(update, (learner, state), None, length=measure.STEPS)[0])
+    updates = jax.jit(lambda learner, state: jax.lax.scan(update, (learner, state), jax.numpy.arange(measure.STEPS))[0])
     optimizer = measure.fastest(lambda: updates(learner, state)) / measure.STEPS
     jax.clear_caches()
     return speed | {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
@@ -10,8 +11,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from bench.data import DataSet, Split
+from bench.data import FRESH, DataSet, Split
 from bench.presets import Preset
+from bench.soap import scale_by_soap
 from models import Batch, Model, Scales
 from systems._system import Spec, System
 
@@ -19,6 +21,8 @@ ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes"
 VALIDATION_STATES = 4096  # enough for a validation loss good to a few per cent
 CONSTANT = 1e-9  # of the largest spread, below which a number counts as one that never varies
 WATCHED_STATES = 128  # at which the smallest eigenvalue of a learnt mass matrix is watched while it trains
+DECAY = 0.35  # of a training, the last part, in which a trapezoidal learning rate falls to 0
+NEWTON_SCHULZ = ((3.4445, -4.775, 2.0315),) * 5  # optax' own coefficients of muon, one row an iteration: a loop compiles sooner than five written out
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _in_chart(split: Split, system: System, model: type[Model]):
     def convert(x, rate, c):
         return system.to_chart(x, c, model.chart), system.rate_to_chart(rate, x, c, model.chart)
 
-    x, rate = jax.jit(jax.vmap(jax.vmap(convert, (0, 0, None))))(split.x, split.rate, split.c)
+    x, rate = jax.jit(jax.vmap(jax.vmap(convert, (0, 0, None))), compiler_options=ONCE)(split.x, split.rate, split.c)
     return np.asarray(x), np.asarray(rate)
 
 
@@ -96,7 +100,7 @@ def cut(split: Split, system: System, model: type[Model], segment: int) -> Batch
     x, rate = _in_chart(split, system, model)
     pieces = x.shape[1] // span
     x, rate = (a[:, : pieces * span].reshape(-1, span, *a.shape[2:]) for a in (x, rate))
-    return Batch(*(jnp.asarray(a, jnp.float32) for a in (x, rate, np.repeat(split.c, pieces, axis=0))))
+    return Batch(*(np.asarray(a, np.float32) for a in (x, rate, np.repeat(split.c, pieces, axis=0))))
 
 
 def segments_per_step(batch: Batch, preset: Preset, lattice: bool) -> int:
@@ -105,35 +109,77 @@ def segments_per_step(batch: Batch, preset: Preset, lattice: bool) -> int:
     return max(1, preset.batch // (span * (dof if lattice else 1)))
 
 
-def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformation:
-    """The preset's optimiser with linear warm-up and a cosine to zero."""
+def schedule(preset: Preset, learning_rate: float) -> optax.Schedule:
+    """Learning rate by step: linear warm-up, then a cosine to 0, or (trapezoidal) constant and linear to 0 over the last 35 %."""
     warmup = min(preset.warmup, preset.steps - 1)
-    schedule = optax.warmup_cosine_decay_schedule(0.0 if warmup else learning_rate, learning_rate, warmup, preset.steps)
-    return {"muon": optax.contrib.muon, "adam": optax.adam}[preset.optimizer](schedule)
+    if preset.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0 if warmup else learning_rate, learning_rate, warmup, preset.steps)
+    falling = max(1, min(round(DECAY * preset.steps), preset.steps - warmup))
+    rising = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else optax.constant_schedule(learning_rate)
+    parts = [rising, optax.constant_schedule(learning_rate), optax.linear_schedule(learning_rate, 0.0, falling)]
+    return optax.join_schedules(parts, [warmup, preset.steps - falling])
+
+
+def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformationExtraArgs:
+    """The preset's optimiser; its `update` is told the `step` of the loop."""
+    rate = schedule(preset, learning_rate)
+    if preset.optimizer == "soap":
+        return optax.chain(scale_by_soap(), optax.scale_by_learning_rate(rate))
+    others = {"muon": partial(optax.contrib.muon, ns_coeffs=NEWTON_SCHULZ), "adam": optax.adam}
+    return optax.with_extra_args_support(others[preset.optimizer](rate))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _initial(model: type[Model], spec: Spec, values, scales: Scales, seed) -> Model:
+    return model(spec, scales, values, rngs=nnx.Rngs(params=jax.random.fold_in(jax.random.key(seed), 0)))
 
 
 def initial(model: type[Model], spec: Spec, values, scales: Scales, seed: int) -> Model:
     """The untrained model of a seed."""
-    return model(spec, scales, values, rngs=nnx.Rngs(params=jax.random.fold_in(jax.random.key(seed), 0)))
+    return _initial(model, spec, values, scales, np.uint32(seed))
 
 
-def chunk_function(optimizer: optax.GradientTransformation, preset: Preset, lattice: bool) -> Callable:
-    """(model, optimiser state, key, step, data, length) -> (model, optimiser state, losses [length]) for one seed: a chunk of the training."""
+@partial(jax.jit, static_argnums=0, compiler_options=ONCE)
+def _first_state(start, model, seed):
+    """(optimiser state, key of the batches) of a seed before its first step."""
+    return start(model), jax.random.fold_in(jax.random.key(seed), 1)
 
-    def chunk(model, state, key, step, data: Batch, length: int):
-        count = segments_per_step(data, preset, lattice)
 
-        def one(carry, step):
-            model, state = carry
-            chosen = jax.random.randint(jax.random.fold_in(key, step), (count,), 0, len(data.x))
-            batch = jax.tree.map(lambda a: a[chosen], data)
+def chosen(key, data: Batch, count: int) -> Batch:
+    """`count` segments of the training data."""
+    at = jax.random.randint(key, (count,), 0, len(data.x))
+    return jax.tree.map(lambda a: a[at], data)
+
+
+def fresh(system: System, chart: str, key, count: int) -> Batch:
+    """`count` independent states of the system's law, drawn now, as published; they are true in double precision before they become single."""
+
+    def one(key):
+        x, c = system.sample_state(key)
+        rate = jnp.stack([x[1], system.acceleration(x, c)])
+        return system.to_chart(x, c, chart)[None], system.rate_to_chart(rate, x, c, chart)[None], c
+
+    return Batch(*(a.astype(jnp.float32) for a in jax.vmap(one)(jax.random.split(key, count))))
+
+
+def chunk_function(optimizer: optax.GradientTransformationExtraArgs, preset: Preset, draw: Callable) -> Callable:
+    """(model, optimiser state, key, step, data, length) -> (model, optimiser state, losses [chunk]) for one seed: a chunk of the training.
+
+    `draw(key, data)` gives the batch of a step. The length is an argument, so that the last chunk and the clock, which take fewer steps, run the
+    same program.
+    """
+
+    def chunk(model, state, key, first, data: Batch, length):
+        def one(i, carry):
+            model, state, losses = carry
+            step = first + i
+            batch = draw(jax.random.fold_in(key, step), data)
             progress = step.astype(jnp.float32) / preset.steps
             loss, gradient = jax.value_and_grad(lambda model: model.loss(batch, progress))(model)
-            update, state = optimizer.update(gradient, state, cast(Any, model))  # pyright: ignore[reportArgumentType]  (any pytree will do)
-            return (optax.apply_updates(model, update), state), loss
+            update, state = optimizer.update(gradient, state, cast(Any, model), step=step)  # pyright: ignore[reportArgumentType]  (any pytree will do)
+            return optax.apply_updates(model, update), state, losses.at[i].set(loss)
 
-        (model, state), losses = jax.lax.scan(one, (model, state), step + jnp.arange(length))
-        return model, state, losses
+        return jax.lax.fori_loop(0, length, one, (model, state, jnp.zeros(preset.chunk, jnp.float32)))
 
     return chunk
 
@@ -146,17 +192,18 @@ class Trainer:
         self.values = preset.settings(model)
         self.learning_rate = preset.learning_rate or self.values.learning_rate
         self.scales = scales(data.training, system, model, normalise=self.values.normalise)
-        self.training = cut(data.training, system, model, preset.segment)
+        self.training = jax.device_put(cut(data.training, system, model, preset.segment))
         lattice = system.spec.lattice
+        self.count = segments_per_step(self.training, preset, lattice)
         self.optimizer = optimizer(preset, self.learning_rate)
-        chunk = chunk_function(self.optimizer, preset, lattice)
+        chunk = chunk_function(self.optimizer, preset, self.batch)
 
-        def together(models, states, keys, step, data, length: int):
+        def together(models, states, keys, step, data, length):
             return jax.vmap(lambda model, state, key: chunk(model, state, key, step, data, length))(models, states, keys)
 
         # memory of the model and of the optimiser's state is given away, and used again
-        self.chunk, self.chunk_together = (jax.jit(f, static_argnames="length", donate_argnums=(0, 1)) for f in (chunk, together))
-        self.validation = _first_states(cut(data.validation, system, model, preset.segment), VALIDATION_STATES, lattice)
+        self.chunk, self.chunk_together = (jax.jit(f, donate_argnums=(0, 1)) for f in (chunk, together))
+        self.validation: Batch = _first_states(cut(data.validation, system, model, preset.segment), VALIDATION_STATES, lattice)
         self.validation_loss = jax.jit(lambda model, batch: model.loss(batch, jnp.ones(())), compiler_options=ONCE)
         self.watch = jax.jit(smallest_mass_eigenvalue, compiler_options=ONCE)
         self.watched = _first_states(self.validation, WATCHED_STATES, lattice)
@@ -164,7 +211,13 @@ class Trainer:
     def start(self, seed: int):
         """(model, optimiser state, key of the batches) of a seed before its first step."""
         model = initial(self.model, self.system.spec, self.values, self.scales, seed)
-        return model, self.optimizer.init(cast(Any, model)), jax.random.fold_in(jax.random.key(seed), 1)
+        return model, *_first_state(self.optimizer.init, model, np.uint32(seed))
+
+    def batch(self, key, data: Batch) -> Batch:
+        """The batch of a step."""
+        if self.preset.sampling == FRESH and data.x.shape[1] == 1:
+            return fresh(self.system, self.model.chart, key, self.count)
+        return chosen(key, data, self.count)
 
     def chunks(self, seeds: Sequence[int], snapshots: Sequence[Snapshot] = ()) -> Iterator[tuple[int, Any, Any, np.ndarray]]:
         """(steps done, models, optimiser states, losses [seed, step of the chunk]) after each chunk of a training of these seeds, from their starts
@@ -180,8 +233,8 @@ class Trainer:
             chunk, (models, states, keys) = self.chunk_together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
         for step in range(first, self.preset.steps, self.preset.chunk):
             length = min(self.preset.chunk, self.preset.steps - step)
-            models, states, losses = chunk(models, states, keys, jnp.array(step), self.training, length=length)
-            yield step + length, models, states, np.asarray(losses).reshape(len(seeds), length)
+            models, states, losses = chunk(models, states, keys, np.int32(step), self.training, np.int32(length))
+            yield step + length, models, states, np.asarray(losses).reshape(len(seeds), -1)[:, :length]
 
     def __call__(
         self, seeds: Sequence[int], report: Callable[[int, int, float], None] = lambda seed, step, loss: None, keeper: Keeper | None = None
@@ -242,7 +295,7 @@ def _rows(history: dict[str, np.ndarray]) -> list[dict]:
 
 def is_finite(model: Model) -> bool:
     """Whether all weights are."""
-    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(model))
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
 
 
 def separate(stacked: Any, count: int) -> list[Any]:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -90,11 +91,11 @@ class Local(nnx.Module):
         sites, width = (3, shape.ring_width) if spec.lattice else (1, shape.width)
         positions = sum(2 if angle else 1 for angle in spec.is_angle())
         fan_ins = [sites * (positions + spec.dof * velocity) + spec.context] + [width] * shape.depth
-        self.weights, self.biases = nnx.List(), nnx.List()
+        self.layers = nnx.List()  # [n + 1, m] each: the weights and, as its last row, the biases, so that an optimiser sees a layer as one matrix
         for n, m, spread in zip(fan_ins, [*fan_ins[1:], k], weight_spreads(shape.init, fan_ins, width), strict=True):
-            draw = jax.random.normal(rngs.params(), (n, m), jnp.float32)
-            self.weights.append(nnx.Param(jnp.float32(spread) * draw))
-            self.biases.append(nnx.Param(jnp.zeros(m, jnp.float32)))
+            # kept apart by the barrier, so that a draw is rounded as it is alone
+            draw = jax.lax.optimization_barrier(jax.random.normal(rngs.params(), (n, m), jnp.float32))
+            self.layers.append(nnx.Param(jnp.concatenate([jnp.float32(spread) * draw, jnp.zeros((1, m), jnp.float32)])))
 
     def features(self, q, v, c) -> Float[Array, " features"]:
         """What the network sees of one state."""
@@ -109,11 +110,10 @@ class Local(nnx.Module):
 
     def __call__(self, q, v, c) -> Float[Array, " k"]:
         x = self.features(q, v, c)
-        *hidden, last = zip(self.weights, self.biases, strict=True)
-        for W, b in hidden:
-            x = ACTIVATIONS[self.activation](x @ W[...] + b[...])
-        W, b = last
-        return x @ W[...] + b[...]
+        *hidden, last = (layer[...] for layer in self.layers)
+        for W in hidden:
+            x = ACTIVATIONS[self.activation](x @ W[:-1] + W[-1])
+        return x @ last[:-1] + last[-1]
 
     def everywhere(self, q, v, c) -> Float[Array, "sites k"]:
         """The k numbers of every site; a system that is no lattice is one site."""
@@ -123,10 +123,31 @@ class Local(nnx.Module):
 
 
 class Scalar(Local):
-    """One number: a Lagrangian, Hamiltonian or potential; on a lattice the density of the middle site."""
+    r"""One number: a Lagrangian, Hamiltonian or potential; on a lattice the density of the middle site.
 
-    def __init__(self, spec: Spec, scales: Scales, shape: Shape, *, rngs: nnx.Rngs, velocity: bool = True):
-        super().__init__(spec, scales, 1, shape, rngs=rngs, velocity=velocity)
+    N = y_0 + Σ_k s_k y_k² of 1 + `products` outputs y of the network, with signs s_k = +1, −1, +1, ...: products of features, such as energies are
+    made of, at no further depth. By default there are none.
+    """
+
+    def __init__(self, spec: Spec, scales: Scales, shape: Shape, *, rngs: nnx.Rngs, velocity: bool = True, products: int = 0):
+        super().__init__(spec, scales, 1 + products, shape, rngs=rngs, velocity=velocity)
 
     def __call__(self, q, v, c) -> Float[Array, ""]:
-        return super().__call__(q, v, c)[0]
+        y = super().__call__(q, v, c)
+        return y[0] + (y[1::2] ** 2).sum() - (y[2::2] ** 2).sum()
+
+
+class QuadraticForm(Local):
+    """½ uᵀ M(q, c) u and V(q, c), u = v / σ_v: M [dof, dof] any symmetric matrix, V a number, both of one network of q and c alone.
+
+    The form in which mechanics writes most energies, with nothing that keeps M positive. Not for a lattice.
+    """
+
+    def __init__(self, spec: Spec, scales: Scales, shape: Shape, *, rngs: nnx.Rngs):
+        super().__init__(spec, scales, spec.dof * (spec.dof + 1) // 2 + 1, shape, rngs=rngs, velocity=False)
+
+    def __call__(self, q, v, c) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        values = super().__call__(q, None, c)
+        u = v / jnp.array(self.scales.v, v.dtype)
+        i, j = np.triu_indices(self.spec.dof)
+        return (np.where(i == j, 0.5, 1.0).astype(v.dtype) * values[:-1] * u[i] * u[j]).sum(), values[-1]

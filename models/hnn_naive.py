@@ -1,7 +1,11 @@
 """Hamiltonian neural network that takes the velocity for the momentum."""
 
-from models._model import Settings
-from models.hnn import HNN
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from models import _model
+from models.hnn import HNN, PLAIN, Settings
 
 
 class NaiveHNN(HNN):
@@ -15,6 +19,7 @@ class NaiveHNN(HNN):
 
     chart = "qv"
     settings = Settings(learning_rate=4e-2)
+    variants: ClassVar[Mapping[str, _model.Settings]] = {"plain": replace(PLAIN, learning_rate=4e-2)}
 
 
 MODEL = NaiveHNN

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from models import _model
 from models._lagrangian import LagrangianModel, half_square
 from models._likelihood import force_likelihood
-from models._networks import Scalar, Shape
+from models._networks import QuadraticForm, Scalar, Shape
 from systems import _mechanics as mechanics
 
 Objective = Literal["force_likelihood", "forward_error", "log_forward_error"]
@@ -19,7 +19,10 @@ Objective = Literal["force_likelihood", "forward_error", "log_forward_error"]
 
 @dataclass(frozen=True)
 class Settings(_model.Settings):
-    learning_rate: float = 2e-2
+    shape: Shape = Shape(width=48)  # of N, which on a ring is all there is and has ring_width
+    head: Shape | None = Shape(width=32)  # of M and V; None: N alone
+    products: int = 8  # terms (u_k·h)² in which N reads its last hidden layer
+    learning_rate: float = 1e-2
     positive_start: bool = True
     first: Objective = "force_likelihood"  # what training makes small up to `switch`; on a lattice `last` alone
     last: Objective = "log_forward_error"
@@ -28,7 +31,16 @@ class Settings(_model.Settings):
 
 
 # from the published recipe to the one here, a step at a time
-PUBLISHED = Settings(Shape(init="lnn_paper"), 1e-3, normalise=False, positive_start=False, first="forward_error", last="forward_error")
+PLAIN = Settings(shape=Shape(), head=None, products=0)
+PUBLISHED = replace(
+    PLAIN,
+    shape=Shape(init="lnn_paper"),
+    learning_rate=1e-3,
+    normalise=False,
+    positive_start=False,
+    first="forward_error",
+    last="forward_error",
+)
 POSITIVE_START = replace(PUBLISHED, shape=Shape(), positive_start=True)
 NORMALISED = replace(POSITIVE_START, normalise=True)
 FORCE_LIKELIHOOD = replace(NORMALISED, first="force_likelihood")
@@ -36,12 +48,13 @@ LOG_FORWARD_ERROR = replace(FORCE_LIKELIHOOD, last="log_forward_error")
 
 
 class LNN(LagrangianModel):
-    r"""L_θ(q, v, c) = N_θ(q, v, c) + ½‖v‖²,   v̇ = (∂²L/∂v²)⁻¹ (∂L/∂q − (∂²L/∂v∂q) v)
+    r"""L_θ(q, v, c) = ½‖u‖² + N(q, u, c) + ½ uᵀ M(q, c) u − V(q, c),   v̇ = (∂²L/∂v²)⁻¹ (∂L/∂q − (∂²L/∂v∂q) v)
 
-    v in units of its spread. ½‖v‖² starts the mass matrix positive and restricts nothing, since N_θ can cancel it. On a lattice L is a density.
-    Trained on the force likelihood (`models/_likelihood.py`) first, on the log of the forward error at the end; on a lattice on the latter alone.
-    Source: Cranmer et al. 2020, eq. 6; as published (`paper`) it trains on the plain forward error from a random start. The variants lead from
-    there to here one step at a time (`bench published`).
+    u = v in units of its spread. ½‖u‖² starts the mass matrix positive. M is any symmetric matrix, not a positive one, and N alone can be any
+    Lagrangian, so that it can cancel all the rest: nothing is restricted. On a lattice L is a density, ½‖u‖² + N. Trained on the force likelihood
+    (`models/_likelihood.py`) first, on the log of the forward error at the end; on a lattice on the latter alone.
+    Source: Cranmer et al. 2020, eq. 6; as published (`paper`) L is N alone, trained on the plain forward error from a random start. The variants
+    lead from there to here one step at a time (`bench published`).
     """
 
     settings = Settings()
@@ -52,6 +65,8 @@ class LNN(LagrangianModel):
         "normalised": NORMALISED,
         "force_likelihood": FORCE_LIKELIHOOD,
         "log_forward_error": LOG_FORWARD_ERROR,
+        "plain": replace(PLAIN, learning_rate=2e-2),
+        "head": replace(settings, products=0),
         "forward_error_alone": replace(settings, first="forward_error", last="forward_error"),
     }
 
@@ -60,10 +75,12 @@ class LNN(LagrangianModel):
         self.positive_start, self.switch = settings.positive_start, settings.switch
         self.first, self.last = settings.last if spec.lattice else settings.first, settings.last
         self.volume_share = settings.volume_share
-        self.network = Scalar(spec, scales, settings.shape, rngs=rngs)
+        self.network = Scalar(spec, scales, settings.shape, rngs=rngs, products=settings.products)
+        self.head = None if spec.lattice or settings.head is None else QuadraticForm(spec, scales, settings.head, rngs=rngs)
 
     def lagrangian(self, q, v, c):
-        return self.network(q, v, c) + self.positive_start * half_square(v, self.scales.v)
+        kinetic, potential = self.head(q, v, c) if self.head else (0.0, 0.0)
+        return self.positive_start * half_square(v, self.scales.v) + self.network(q, v, c) + kinetic - potential
 
     def loss(self, batch, progress):
         first, last = getattr(self, self.first), getattr(self, self.last)

@@ -15,6 +15,7 @@ from bench import cases, grid, measure, results, train, worker
 from bench.flops import flops
 from bench.presets import PRESETS
 from bench.worker import Event, Job
+from models import Shape
 
 TINY = replace(PRESETS["laptop"], steps=12, chunk=4, warmup=2, batch=16)
 
@@ -100,10 +101,45 @@ def test_more_seeds_compile_nothing():
     assert compiler.programs == before
 
 
+def conditions(jaxpr) -> int:
+    """Conditions in a program, those of inner programs included."""
+    inner = [j for equation in jaxpr.eqns for value in equation.params.values() for j in jax.tree.leaves(value, is_leaf=lambda v: hasattr(v, "eqns"))]
+    inner = [getattr(j, "jaxpr", j) for j in inner]
+    return sum(e.primitive.name == "cond" for e in jaxpr.eqns) + sum(conditions(j) for j in inner if hasattr(j, "eqns"))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_bases_are_turned_under_one_condition_that_seeds_of_one_program_share(seeds):
+    train_model = trainer("second_order_ode")
+    starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(train_model.start(seed) for seed in range(seeds)))
+    program = train_model.chunk_together if seeds > 1 else train_model.chunk
+    start = starts if seeds > 1 else train_model.start(0)
+    assert conditions(jax.make_jaxpr(program)(*start, np.int32(0), train_model.training, np.int32(4)).jaxpr) == 1
+
+
+@pytest.mark.parametrize(("name", "at", "share"), [("cosine", 60, 0.5), ("trapezoidal", 60, 1.0), ("trapezoidal", 82, 0.514), ("cosine", 10, 0.5)])
+def test_the_learning_rate_rises_and_falls_as_its_schedule_says(name, at, share):
+    rate = train.schedule(replace(TINY, steps=100, warmup=20, schedule=name), 2.0)
+    assert float(rate(at)) == pytest.approx(2.0 * share, rel=0.01)
+    assert float(rate(0)) == 0.0
+    assert float(rate(100)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_fresh_states_are_true_and_other_ones_at_every_step():
+    train_model = trainer("hnn", system="relativistic_particle", sampling="fresh")
+    one, two = (train_model.batch(jax.random.fold_in(jax.random.key(0), step), train_model.training) for step in (0, 1))
+    assert one.x.shape == (16, 1, 2, 1)
+    assert not set(np.ravel(one.x)) & set(np.ravel(two.x))
+    x, c = np.float64(one.x[:, 0]), np.float64(one.c)
+    truth = jax.vmap(lambda x, c: train_model.system.field(x, c, "qp"))(x, c)
+    slow = np.abs(x[:, 1, 0]) < 50  # faster ones have lost their velocity to single precision
+    np.testing.assert_allclose(one.rate[slow, 0], truth[slow], rtol=1e-3, atol=1e-6)
+
+
 def test_memory_of_weights_and_optimiser_is_given_back():
     train_model = trainer("mlp")
     model, state, key = train_model.start(0)
-    train_model.chunk(model, state, key, jnp.array(0), train_model.training, length=4)
+    train_model.chunk(model, state, key, np.int32(0), train_model.training, np.int32(4))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(model))
     assert sum(leaf.is_deleted() for leaf in jax.tree.leaves(state)) >= len(jax.tree.leaves(model))
 
@@ -116,7 +152,9 @@ def passes(loss, learner, batch) -> float:
 
 def test_the_force_likelihood_takes_fewer_passes_than_the_forward_error():
     physics, preset = systems.get("double_pendulum"), replace(TINY, batch=128)
-    wide = train.Trainer(cases.with_width(models.get("lnn"), 200), physics, cases.drawn(physics, preset), preset)
+    lnn = models.get("lnn")
+    plain = type("LNN", (lnn,), {"settings": replace(lnn.variants["plain"], shape=Shape(width=200))})
+    wide = train.Trainer(plain, physics, cases.drawn(physics, preset), preset)
     learner, batch = wide.start(0)[0], measure.one_batch(wide)
     assert passes(lambda learner, batch: learner.log_forward_error(batch), learner, batch) == pytest.approx(18, rel=0.05)
     assert passes(lambda learner, batch: learner.force_likelihood(batch), learner, batch) == pytest.approx(12.75, rel=0.05)
