@@ -12,17 +12,22 @@ from systems._mechanics import windows
 from systems._system import Spec
 
 
+def _falling(x: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """e = e^{−|x|}, which cannot overflow, and 1/(1 + e)."""
+    e = jnp.exp(-jnp.abs(x))
+    return e, 1 / (1 + e)
+
+
 @jax.custom_jvp
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """log(1 + eˣ), whose derivative is the logistic σ and whose further ones are polynomials of σ: one exponential serves them all."""
-    return jax.nn.relu(x) - jnp.log(1 / (1 + jnp.exp(-jnp.abs(x))))
+    return jax.nn.relu(x) - jnp.log(_falling(x)[1])
 
 
 @jax.custom_jvp
 def logistic(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """σ(x) = 1/(1 + e⁻ˣ), σ' = σ (1 − σ)."""
-    e = jnp.exp(-jnp.abs(x))
-    r = 1 / (1 + e)
+    e, r = _falling(x)
     return jnp.where(x >= 0, r, e * r)
 
 
