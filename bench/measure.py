@@ -83,7 +83,7 @@ def step_flops(trainer: Trainer) -> int:
     batch = one_batch(trainer)
 
     def step(model, state):
-        gradient = jax.grad(lambda model: model.loss(batch, jnp.zeros((), jnp.float32)))(model)
+        gradient = jax.grad(lambda model: model.loss_from(trainer.preset.signal, batch, jnp.zeros((), jnp.float32)))(model)
         return trainer.optimizer.update(gradient, state, model)
 
     return flops(step, model, state)

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models._lagrangian import LagrangianModel
-from models._model import Settings
-from models._networks import Local, Scalar, Shape
+from models import LagrangianModel, Local, Scalar, Settings, Shape
 
 OFFSET = 1e-2  # smallest diagonal entry of C, in units in which a typical mass is 1
 

@@ -2,9 +2,8 @@
 
 from math import prod
 
-from models._model import Settings, VectorField
-from models._networks import Scalar, Shape
-from systems import _mechanics as mechanics
+from models import Scalar, Settings, Shape, VectorField
+from systems import mechanics
 
 
 class HNN(VectorField):

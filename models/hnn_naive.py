@@ -1,6 +1,6 @@
 """Hamiltonian neural network that takes the velocity for the momentum."""
 
-from models._model import Settings
+from models import Settings
 from models.hnn import HNN
 
 

@@ -8,17 +8,15 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from models import _model
-from models._lagrangian import LagrangianModel, half_square
-from models._likelihood import force_likelihood
-from models._networks import Scalar, Shape
-from systems import _mechanics as mechanics
+from models import LagrangianModel, Scalar, Shape, force_likelihood, half_square
+from models import Settings as Common
+from systems import mechanics
 
 Objective = Literal["force_likelihood", "forward_error", "log_forward_error"]
 
 
 @dataclass(frozen=True)
-class Settings(_model.Settings):
+class Settings(Common):
     learning_rate: float = 2e-2
     positive_start: bool = True
     first: Objective = "force_likelihood"  # what training makes small up to `switch`; on a lattice `last` alone
@@ -46,7 +44,7 @@ class LNN(LagrangianModel):
 
     settings = Settings()
     paper = replace(PUBLISHED, shape=Shape(width=500, ring_width=500, init="lnn_paper"))
-    variants: ClassVar[Mapping[str, _model.Settings]] = {
+    variants: ClassVar[Mapping[str, Common]] = {
         "as_published": PUBLISHED,
         "positive_start": POSITIVE_START,
         "normalised": NORMALISED,

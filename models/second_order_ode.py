@@ -2,8 +2,7 @@
 
 import jax.numpy as jnp
 
-from models._model import Settings, VectorField
-from models._networks import Local, Shape
+from models import Local, Settings, Shape, VectorField
 
 
 class SecondOrderODE(VectorField):
