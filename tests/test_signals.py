@@ -25,7 +25,7 @@ from systems._rows import UnknownName
 
 PARTICLE, PENDULUM = "relativistic_particle", "double_pendulum"
 FIELDS = [name for name in models.names() if issubclass(models.get(name), VectorField)]
-TINY = replace(PRESETS["smoke"], systems=(PARTICLE,), steps=6, chunk=3, warmup=2, data_share=0.005, horizon_share=0.1)
+TINY = replace(PRESETS["smoke"], systems=(PARTICLE,), steps=6, chunk=3, optimizer="adam", warmup=2, data_share=0.005, horizon_share=0.1)
 
 
 def value(model, batch, signal, progress=1.0) -> float:
