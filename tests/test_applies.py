@@ -10,7 +10,7 @@ from rich.console import Console
 
 import models
 import systems
-from bench import cases, derived, grid, published, speed, table1, tables, ticks, tune
+from bench import cases, derived, films, grid, published, speed, table1, tables, ticks, tune
 from bench.presets import PRESETS, Preset
 from bench.sheet import Sheet
 from bench.verdicts import Verdict
@@ -80,7 +80,8 @@ def test_results_of_a_model_that_is_there_no_more_are_shown_as_before(output, mo
     assert Sheet(output).inapplicable == {}
 
 
-def test_table_1_and_all_that_is_drawn_cope(output):
+def test_table_1_and_all_that_is_drawn_cope(output, monkeypatch):
+    monkeypatch.setattr(films, "animations", lambda *_: [])  # of other models, and slow
     holes, table = derived.write(output)
     assert holes == 0
     for claim, verdict in (("systems", Verdict.NONE), ("equations", Verdict.NONE)):
