@@ -19,12 +19,12 @@ from flax import nnx
 
 import models
 import systems
-from bench import measure
+from bench import grid, measure
 from bench.data import DataSet, Evaluation, Split
 from bench.evaluate import PIECE, Evaluator
 from bench.flops import equations, flops
 from bench.presets import PRESETS, Preset
-from bench.train import Trainer
+from bench.train import Trainer, parameters
 from models import Model, Scalar, Scales, Shape
 from systems import _mechanics as mechanics
 from systems._system import Spec, System
@@ -48,7 +48,7 @@ class Case:
 
 def names() -> tuple[str, ...]:
     """Names of all cases of the rows that `make bench` takes."""
-    rows = [(system, model) for system in PRESETS["laptop"].systems for model in PRESETS["laptop"].models]
+    rows = [(cell.system, cell.model) for cell in grid.cells(PRESETS["laptop"]) if not cell.is_floor]
     training, rollouts = ([f"{kind}, {model} on {system}" for system, model in rows] for kind in ("training", "rollout"))
     return (*training, *rollouts, *OPERATORS, RING)
 
@@ -121,7 +121,7 @@ def _training(system: str, model: str) -> Case:
         both,
         {
             **_counted(trainer.chunk, trainer.chunk.lower(*arguments), arguments),
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(learner)),
+            "parameters": parameters(learner),
             "programs_of_more_seeds": _programs_of_more_seeds(trainer),
         },
     )

@@ -14,6 +14,7 @@ from systems._system import System
 
 TOGETHER = 50  # trajectories integrated at once: they wait for the slowest
 ENERGY_TOLERANCE = 1e-8  # of the energy scale, on every trajectory
+FED = 1e-12  # of the largest power, up to which a positive one of a force that never feeds counts as rounding
 AGREEMENT = 0.01  # of the spread of velocities, to which two truth solvers must agree for a trajectory to be called known
 SHARES = (0.8, 0.1)  # for training and validation; the rest is for test
 FRESH = "fresh"  # sampling: training states are drawn anew every step; the data set serves normalisation, validation and test
@@ -59,7 +60,7 @@ class DataSet:
 
 
 def generate(system: System, preset: Preset) -> DataSet:
-    """Draws and integrates all trajectories. Raises `DataError` if one doesn't keep its energy."""
+    """Draws and integrates all trajectories. Raises `DataError` if one breaks the balance of its energy."""
     recording = system.recording
     # a tag keeps these streams apart from those of the models' seeds
     training_key, evaluation_key = jax.random.split(jax.random.fold_in(jax.random.key(preset.data_seed), 0xDA7A))
@@ -86,19 +87,44 @@ def generate(system: System, preset: Preset) -> DataSet:
 
 
 def integrate(system: System, x, c, frames: int, frame: float, solver=None) -> Float[Array, "n time 2 dof"]:
-    """True trajectories of frames 0 ... `frames`. Raises `DataError` unless each keeps its energy to 1e-8 of the energy scale."""
+    """True trajectories of frames 0 ... `frames`.
+
+    Raises `DataError` unless the energy of each is balanced to 1e-8 of the energy scale, |H(t) − H(0) − W(t)|, W the work of the system's force;
+    without one, which leaves the states their bits, unless it is kept. Also if a system that declares itself dissipative is fed, F·v > 0.
+    """
     times = jnp.arange(frames + 1) * frame
-    solve = jax.jit(jax.vmap(lambda x, c: _truth.trajectory(system, x, c, times, solver)))
+    follow = _truth.trajectory_and_work if system.forced else _truth.trajectory
+    solve = jax.jit(jax.vmap(lambda x, c: follow(system, x, c, times, solver)))
     n = len(x)
     order = np.arange(-(-n // TOGETHER) * TOGETHER) % n if n > TOGETHER else np.arange(n)  # whole batches: one compilation
     batches = [order[i : i + TOGETHER] for i in range(0, len(order), TOGETHER)]
-    trajectories = jnp.concatenate([solve(x[i], c[i]) for i in batches])[:n]
+    solved = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:n], *(solve(x[i], c[i]) for i in batches))
+    trajectories, work = solved if system.forced else (solved, None)
     energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))))(trajectories, c)
-    drift = jnp.abs(energy - energy[:, :1]).max(axis=1) / system.energy_scale(x, c)
-    if not (drift <= ENERGY_TOLERANCE).all():
-        worst = int(jnp.argmax(jnp.where(jnp.isnan(drift), jnp.inf, drift)))
+    change = energy - energy[:, :1]
+    off = jnp.abs(change if work is None else change - work).max(axis=1) / system.energy_scale(x, c)
+    if not (off <= ENERGY_TOLERANCE).all():
+        worst = int(jnp.argmax(jnp.where(jnp.isnan(off), jnp.inf, off)))
+        balance = "H(t) = H(0)" if work is None else "H(t) = H(0) + W(t), W the work of its force,"
         raise DataError(
-            f"true trajectory {worst} of {type(system).__name__} loses {drift[worst]:.1e} of the energy scale, more than {ENERGY_TOLERANCE:.0e}: "
-            f"sample milder starts or shorten the trajectories (state [q, v] = {np.asarray(x[worst]).tolist()}, c = {np.asarray(c[worst]).tolist()})"
+            f"true trajectory {worst} of {type(system).__name__} breaks its balance {balance} by {off[worst]:.1e} of the energy scale, more than "
+            f"{ENERGY_TOLERANCE:.0e}: sample milder starts or shorten the trajectories ({_state(x[worst], c[worst])})"
         )
+    if system.dissipative:
+        _require_no_feeding(system, trajectories, c)
     return trajectories
+
+
+def _require_no_feeding(system: System, x: Float[Array, "n time 2 dof"], c) -> None:
+    """Raises `DataError` where the force feeds a system that declares itself dissipative."""
+    power = jax.jit(jax.vmap(jax.vmap(system.power, (0, None))))(x, c)
+    if (power > FED * jnp.abs(power).max()).any():
+        i, j = np.unravel_index(int(jnp.argmax(power)), power.shape)
+        raise DataError(
+            f"{type(system).__name__} declares itself dissipative, and its force feeds it: F·v = {power[i, j]:.1e} > 0 at {_state(x[i, j], c[i])}; "
+            "mend the sign of `force`, or don't declare it"
+        )
+
+
+def _state(x, c) -> str:
+    return f"state [q, v] = {np.asarray(x).tolist()}, c = {np.asarray(c).tolist()}"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench import metrics
+from bench import metrics, power
 from bench.data import DataSet, Split
 from bench.evidence import Evidence, in_single
 from bench.train import ONCE, smallest_mass_eigenvalue
@@ -80,12 +80,13 @@ class Evaluator:
         x, true, c = self.test
         predicted = np.asarray(self._predict(model, x, c))
         forces = [np.asarray(self._force(x, c, rate[:, 1])) for rate in (predicted, true)]
-        return {
+        found = {
             "field_error": metrics.field_error(predicted, true, self.system.spec.lattice),
             "acceleration_error": metrics.acceleration_error(predicted[:, 1], true[:, 1], self.system.spec.lattice),
             "force_error": metrics.force_error(*forces),
             "acceleration_l1": metrics.acceleration_l1(predicted[:, 1], true[:, 1]),
         }
+        return found | power.balance(self.system, x, c, predicted) if self.system.forced else found
 
     def one_frame_error(self, model, split: Split) -> float:
         """Mean |x̂ − x| one frame ahead, in the model's chart, in units of the spread of the change that a frame brings: what `tune` makes small.
@@ -150,7 +151,7 @@ class Evaluator:
         """coarse_substeps [k], coarse_rollout_error [k] over the window and coarse_energy_error [k], median at the last frame."""
         system, recording, evaluation = self.system, self.system.recording, self.data.evaluation
         start, c, true = jnp.asarray(evaluation.x[:, 0]), jnp.asarray(evaluation.c), evaluation.x[:, 1:]
-        energy, scale = jax.vmap(system.energy)(start, c), system.energy_scale(start, c)
+        energy, scale = self._reference_energy(start, true, c), system.energy_scale(start, c)
         found = []
         for substeps in self.substeps():
             predicted = np.asarray(self.rollout(model, start, c, true.shape[1], recording.stride, jnp.array(substeps)))
@@ -160,6 +161,10 @@ class Evaluator:
             found.append((substeps, metrics.geometric_mean(error), np.median(drift[:, -1])))
         names = "coarse_substeps", "coarse_rollout_error", "coarse_energy_error"
         return dict(zip(names, np.array(found, np.float32).T, strict=True))
+
+    def _reference_energy(self, start, true, c):
+        """H that predictions should have [start, time]: that of the start, [start, 1]; under a force that of the truth at the same time."""
+        return self._true_energy(true, c) if self.system.forced else jax.vmap(self.system.energy)(start, c)[:, None]
 
     def _window(self) -> int:
         """Frames over which rollout errors are averaged."""
@@ -179,9 +184,9 @@ class Evaluator:
             predicted = jax.jit(jax.vmap(jax.vmap(lambda x, c: system.from_chart(x, c, model.chart), (0, None))))(own, c)
         predicted = np.asarray(predicted)
         diverged = metrics.divergence(predicted, self.limit, np.asarray(self._admissible(predicted)))
-        initial = jax.vmap(system.energy)(start, c)
         scale = system.energy_scale(start, c)
-        energy = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), initial, scale, diverged)
+        reference = self._reference_energy(start, true, c)
+        energy = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), reference, scale, diverged)
         state = metrics.rollout_error(predicted, true, spec, diverged)
         distance = metrics.distance(predicted, true, spec)
         results = {
@@ -198,7 +203,7 @@ class Evaluator:
         if spec.lattice:
             results["momentum_error"] = float(metrics.momentum_error(predicted, true, diverged).mean())
             results["field_error_last"] = float(metrics.final_field_error(predicted, true, diverged).mean())
-        if hasattr(model, "energy"):
+        if hasattr(model, "energy") and not system.forced:
             results["own_energy_drift"] = self._own_energy_drift(model, given, own[:, -1], c, diverged < frames)
         time = recording.evaluation_frame * (1 + np.arange(frames)[shown])
         curves = {"time": time, "energy_error": energy[:, shown], "rollout_error": state[:, shown]}

@@ -67,7 +67,7 @@ class Evidence:
         the model's own motion, and all that flows through them (`_rates_of`). With a learnt energy also charge_NAME_change, charge_NAME_exchange
         [motion, unit]: the same of the learnt energy and charges, along the model's own motion and the true one; and own_energy_coarse
         [step, start], how far it drifts in a tenth of the horizon with steps twice as long as a rollout's and with these, over its spread between
-        starts.
+        starts; not under a force, which no energy outlives.
         """
         predicted = np.array(self._predict(model))
         if hasattr(model, "change"):
@@ -85,7 +85,7 @@ class Evidence:
             double = jax.tree.map(lambda a: a.astype(jnp.float64), model)
             for name, (change, exchange) in self._charge(double).items():
                 evidence |= {f"charge_{name}_change": self._finite(change), f"charge_{name}_exchange": np.asarray(exchange)}
-            if self.recording.substeps >= DOUBLED:
+            if self.recording.substeps >= DOUBLED and not self.system.forced:
                 steps = [self.recording.substeps // factor for factor in COARSE]
                 evidence["own_energy_coarse"] = np.array([self._finite(self._drift(double, substeps)) for substeps in steps])
         return evidence

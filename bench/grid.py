@@ -1,7 +1,7 @@
 """A grid: which runs a preset asks for, what each is called, and which of them are there."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,11 @@ class Cell:
     def shown(self, seed: int | None) -> bool:
         """Whether the speed of this run is measured, and its motion kept to be drawn: of a model's first seed, and of the truth itself."""
         return FLOORS[self.model].coarsened if self.is_floor else seed == self.preset.seeds[0]
+
+    @property
+    def inapplicable(self) -> str:
+        """Why its model cannot be asked to learn its system; "" where it can."""
+        return "" if self.is_floor else self.get_model().applies(self.get_system())
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
@@ -101,13 +106,18 @@ def _all_seeds_at_once() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def applicable(cells: Iterable[Cell]) -> list[Cell]:
+    """Those that can be run: cells whose model does not apply to their system are no part of a grid."""
+    return [cell for cell in cells if not cell.inapplicable]
+
+
 def cells(preset: Preset) -> list[Cell]:
-    """All cells, floors first within a system, the rest in the preset's order."""
+    """All cells that can be run, floors first within a system, the rest in the preset's order."""
     rows = []
     for system in preset.systems:
-        applicable = [name for name, floor in FLOORS.items() if floor.applies(systems.get(system, preset.constants))]
-        rows += [Cell(preset, system, model) for model in (*applicable, *preset.models)]
-    return rows
+        floors = [name for name, floor in FLOORS.items() if floor.applies(systems.get(system, preset.constants))]
+        rows += [Cell(preset, system, model) for model in (*floors, *preset.models)]
+    return applicable(rows)
 
 
 def folder(output: Path, run_id: str) -> Path:

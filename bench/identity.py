@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")  # whose versions can change a result
 DATA_CODE = ("bench/data.py",)
 TRAINING_CODE = (*DATA_CODE, "bench/train.py")
-EVALUATION_CODE = ("bench/evaluate.py", "bench/evidence.py", "bench/floors.py", "bench/metrics.py")
+EVALUATION_CODE = ("bench/evaluate.py", "bench/evidence.py", "bench/floors.py", "bench/metrics.py", "bench/power.py")
 
 
 def canonical(value) -> str:

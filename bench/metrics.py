@@ -108,10 +108,10 @@ def valid_time(
     return np.minimum((first_frame(beyond) + 1) * frame, reliable)
 
 
-def energy_error(energy: Float[np.ndarray, "start time"], initial, scale, diverged) -> Float[np.ndarray, "start time"]:
-    """|H(ẑ_t) − H(z_0)| / scale, +∞ from divergence on."""
+def energy_error(energy: Float[np.ndarray, "start time"], reference, scale, diverged) -> Float[np.ndarray, "start time"]:
+    """|H(ẑ_t) − H(z_t)| / scale, +∞ from divergence on; `reference` H(z_t) [start, time], or H(z_0) [start, 1] where it is conserved."""
     with np.errstate(invalid="ignore"):
-        error = np.abs(energy - np.asarray(initial)[:, None]) / np.asarray(scale)[:, None]
+        error = np.abs(energy - np.asarray(reference)) / np.asarray(scale)[:, None]
     return np.where(after(diverged, error.shape[1]) | np.isnan(error), np.inf, error)
 
 

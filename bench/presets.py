@@ -1,17 +1,32 @@
 """Presets: what a grid of runs is. One frozen dataclass is the command line, the configuration and the stored provenance."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 import models
 import systems
-from models import Model
+from models import Model, Signal
 from systems._rows import UnknownName
 
 Values = Literal["default", "paper"]
 LARGEST = 2**31 - 1  # whole number: steps and seeds are counted in 32 bits
 # fields that span the grid, belong to the execution mode (haste), or guard a run without changing its numbers
 OF_THE_GRID = ("systems", "models", "seeds", "haste", "checkpoint_seconds", "time_limit", "memory_limit")
+
+
+class Unlearnable(UnknownName):
+    """A signal that a model cannot be trained on; the message says what to type."""
+
+    def __init__(self, model: str, signal: str, choices: tuple[str, ...]):
+        ValueError.__init__(
+            self, f"signal is {signal}: {model} is trained on {' or '.join(choices)} alone; give one of these, or leave {model} out of --models"
+        )
+
+
+def require_signal(model: str, signal: str) -> None:
+    """Raises `Unlearnable` for a row of the folder models/ that has no loss of this signal."""
+    if signal not in (choices := models.get(model).signals):
+        raise Unlearnable(model, signal, choices)
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class Preset:
     """states a step; a ring of 16 sites counts 16"""
     segment: int = 4
     """successive frames that a model trained on rollouts sees"""
+    signal: Signal = "own"  # as before the field was there
+    """what models learn from: each its own, true derivatives, or frames alone, through the solver"""
     chunk: int = 250
     """steps between two looks at the loss (progress, NaN), in one compiled loop"""
     optimizer: Literal["soap", "muon", "adam"] = "soap"
@@ -65,6 +82,8 @@ class Preset:
     """GiB that the processes of a run may hold before they are ended; None: no limit"""
 
     def __post_init__(self):
+        if self.signal not in get_args(Signal):
+            raise UnknownName("signal", self.signal, get_args(Signal))
         for name in self.systems:
             if name not in systems.names():
                 raise UnknownName("system", name, systems.names())
@@ -72,6 +91,7 @@ class Preset:
             if name not in models.names():
                 raise UnknownName("model", name, models.names())
             models.get(name).settings_called(self.hyperparameters)
+            require_signal(name, self.signal)
         for name in ("systems", "models", "seeds"):
             values = getattr(self, name)
             if not values:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bench import grid, recipe, results
 from bench.claims import CORE, Curves
-from bench.grid import Cell
+from bench.grid import Cell, applicable
 from bench.literature import FIGURES, Figure
 from bench.presets import Preset
 from bench.recipe import RUNGS, Rung, spread
@@ -21,7 +21,7 @@ def cells(preset: Preset) -> list[Cell]:
     """All that the two tables need."""
     wanted = [Cell(rung.preset(preset), system, "lnn") for rung in RUNGS for system in CORE if rung.applies(system)]
     wanted += [Cell(figure.preset(preset), figure.system, figure.model) for figure in FIGURES]
-    names: dict[str, Cell] = {cell.run_id(cell.seeds[0]): cell for cell in wanted}
+    names: dict[str, Cell] = {cell.run_id(cell.seeds[0]): cell for cell in applicable(wanted)}
     return list(names.values())
 
 

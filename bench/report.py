@@ -14,8 +14,8 @@ from bench.ticks import effect_text, interval
 from bench.verdicts import MARGIN, Verdict
 
 PAGE = Path(__file__).with_name("report.template.html")  # style and script of the page; everything else is written here
-KINDS = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.OPEN: "open"}
-SPOKEN = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.OPEN: "undecided"}
+KINDS = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.OPEN: "open", Verdict.NONE: "open"}
+SPOKEN = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.OPEN: "undecided", Verdict.NONE: "not applicable"}
 
 
 def write(table: TableOne, drawings: list[Drawing], output: Path) -> None:
@@ -95,7 +95,7 @@ def _name(cell: Cell) -> str:
 
 def _tick(cell: Cell) -> str:
     verdict = cell.verdict()
-    differs = cell.column in cell.claim.ticks and verdict not in (Verdict.OPEN, MARKS[cell.claim.ticks[cell.column]])
+    differs = cell.column in cell.claim.ticks and verdict.decided and verdict != MARKS[cell.claim.ticks[cell.column]]
     spoken = f"{cell.claim.title}, {COLUMNS[cell.column]}: {SPOKEN[verdict]}{', the paper says otherwise' * differs}"
     names = f'class="tick {KINDS[verdict]}{" differs" * differs}" aria-label="{escape(spoken)}"'
     return f'<td><button {names} aria-expanded="false" aria-controls="{_name(cell)}">{verdict.value}</button></td>'
@@ -124,6 +124,7 @@ def _evidence(table: TableOne, cell: Cell) -> str:
     said.append(f"With thresholds half as large {cell.verdict(0.5).value}, twice as large {cell.verdict(2.0).value}.")
     out += f"<p>{' '.join(said)}</p>"
     out += "".join(f"<p>Beside it, {escape(name)}: {interval(effect)}.</p>" for name, effect in table.beside(claim, cell.model))
+    out += f"<p>Not applicable: {escape(cell.inapplicable)}</p>" * bool(cell.inapplicable)
     out += "".join(f"<p>Missing: {escape(line)}</p>" for line in cell.missing)
     runs = [f"<code>{row['run']}</code>" for model in cell.models for system in claim.systems() for row in table.of_cell(model, system)]
     out += f'<details><summary>{len(runs)} runs, {cell.seeds} seeds</summary><p class="runs">{" ".join(runs)}</p></details>'

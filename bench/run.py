@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import derived, grid, identity, locks, pool, published, results, table1, tables, ticks
 from bench.grid import Cell
-from bench.presets import Preset
+from bench.presets import Preset, require_signal
 from bench.progress import Progress, duration
 from bench.worker import Event, Job
 
@@ -87,8 +87,11 @@ def _held(output: Path, cache: Path, reference: bool):
 def _fill(name: str, preset: Preset, cells: list[Cell], file: str, output: Path, cache: Path, workers: int, console: Console) -> dict[tuple, str]:
     """Names the runs of some cells in a manifest, and does what is missing of them; speed is measured of those of the grid.
 
-    Returns why, by run, of those that are lost.
+    Returns why, by run, of those that are lost. Raises `Unlearnable` before anything is written.
     """
+    for cell in cells:
+        if not cell.is_floor:  # Table 1 asks for models that its preset does not name
+            require_signal(cell.model, cell.preset.signal)
     states = _states(output, cells, console, file)
     grid.write_manifest(output, name, preset, cells, file)
     return _work(name, states, output, cache, workers, console, speed=file == results.GRID)

@@ -2,10 +2,13 @@
 
 import re
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+import models
+import systems
 from bench import grid
 from bench.floors import FLOORS
 from bench.presets import PRESETS
@@ -28,6 +31,7 @@ METRICS = (
     *("train_loss", "validation_loss", "field_error", "acceleration_error", "force_error", "acceleration_l1", "rollout_error", "valid_time"),
     *("energy_error_last_mean", "energy_error_last_median", "energy_error_mean", "energy_error_max", "own_energy_drift"),
     *("diverged_rollouts", "smallest_mass_eigenvalue", "momentum_error", "field_error_last", "parameters"),
+    *("power_balance", "power_error"),
 )
 SPEEDS = (
     "train_seconds",
@@ -50,6 +54,8 @@ HEADINGS = {
     "own_energy_drift": "own energy",
     "momentum_error": "momentum",
     "field_error_last": "shape, last",
+    "power_balance": "power balance",
+    "power_error": "power of the force",
     "diverged_rollouts": "diverged",
     "train_seconds": "training [s]",
     "compile_seconds": "compiling [s]",
@@ -60,7 +66,7 @@ HEADINGS = {
     "temporary_bytes": "memory [B]",
     "parameters": "parameters",
 }
-ERRORS = tuple(HEADINGS)[:12]
+ERRORS = tuple(HEADINGS)[:14]
 COSTS = (*SPEEDS, "parameters")
 SHORT = {  # for 80 columns of a terminal
     "acceleration_error": "accel.",
@@ -128,6 +134,17 @@ class Cell:
         return f"{number(self.low)}–{number(self.high)}"
 
 
+class Inapplicable(Cell):
+    """The same of a model that cannot be asked to learn the system."""
+
+    def __init__(self, metric: str):
+        super().__init__([], metric)
+
+    def text(self, brief: bool = False) -> str:
+        """n/a."""
+        return "n/a"
+
+
 class Sheet:
     """All that the tables of one results folder show."""
 
@@ -140,9 +157,23 @@ class Sheet:
         return list(dict.fromkeys(run.partition("-")[0] for run in self.manifest["runs"]))
 
     def models(self, system: str) -> list[str]:
-        """Models, then floors: all that the grid asks for."""
+        """Models, then floors: all that the grid asks for, and models that cannot be asked to learn the system."""
+        preset = self.manifest["preset"]
         names = list(dict.fromkeys(run.split("-")[1] for run in self.manifest["runs"] if run.startswith(f"{system}-")))
-        return sorted(names, key=lambda name: name in FLOORS)
+        names += [name for name in preset["models"] if (system, name) in self.inapplicable]
+        return sorted(names, key=lambda name: (name in FLOORS, preset["models"].index(name) if name in preset["models"] else 0))
+
+    @cached_property
+    def inapplicable(self) -> dict[tuple[str, str], str]:
+        """Why, by system and model, of cells that the preset spans and the grid has no runs of, since the model does not apply."""
+        preset, asked = self.manifest["preset"], {tuple(run.split("-")[:2]) for run in self.manifest["runs"]}
+        found = {}
+        for system in self.systems():
+            for name in preset["models"]:
+                if (system, name) not in asked and name in models.names() and system in systems.names():
+                    why = models.get(name).applies(systems.get(system, preset["constants"]))
+                    found |= {(system, name): why} if why else {}
+        return found
 
     def runs(self, system: str, model: str) -> list[dict]:
         """Runs of a cell that have numbers; what diverged in training is a hole like what is lost."""
@@ -169,8 +200,9 @@ class Sheet:
     def body(self, system: str, columns: list[str], floors: bool = True) -> list[tuple[str, list[Cell], list[bool]]]:
         """(row title, cells, which of them are the best of their column) for each row."""
         names = [name for name in self.models(system) if floors or name not in FLOORS]
-        cells = {name: [Cell(self.runs(system, name), c) for c in columns] for name in names}
-        whole = [name for name in names if name not in FLOORS and not self._hole(system, name)]  # survivors are not compared
+        cannot = {name for name in names if (system, name) in self.inapplicable}
+        cells = {name: [Inapplicable(c) if name in cannot else Cell(self.runs(system, name), c) for c in columns] for name in names}
+        whole = [name for name in names if name not in (*FLOORS, *cannot) and not self._hole(system, name)]  # survivors are not compared
         best = []
         for i, column in enumerate(columns):
             values = [cells[name][i].median for name in whole]
@@ -188,7 +220,7 @@ class Sheet:
         """What a row's title says when not all of its runs have numbers: how many have, and what became of the others."""
         wanted = 1 if model in FLOORS else len(self.manifest["preset"]["seeds"])
         there = len(self.runs(system, model))
-        if there >= wanted:
+        if there >= wanted or (system, model) in self.inapplicable:
             return ""
         name = re.compile(rf"{system}-{model}(-s\d+)?-[0-9a-f]+")
         lost = Counter(status for run, status, _ in self.holes() if name.fullmatch(run))

@@ -58,9 +58,10 @@ class Variant:
 
 def variants(options: Options) -> list[Variant]:
     """Every cell as it is, then along one size at a time."""
+    import models
     import systems
 
-    cells = [(system, model) for system in options.systems for model in options.models]
+    cells = [(system, model) for system in options.systems for model in options.models if not models.get(model).applies(systems.get(system))]
     rows = [Variant(*cell) for cell in cells]
     rows += [Variant(*cell, width=width) for width in options.widths for cell in cells]
     rows += [Variant(*cell, batch=batch) for batch in options.batches for cell in cells]
@@ -110,7 +111,7 @@ def costs(variant: Variant, rate: float) -> dict[str, Any]:
     import systems
     from bench import cases, measure
     from bench.evaluate import Evaluator
-    from bench.train import Trainer
+    from bench.train import Trainer, parameters
 
     preset = replace(PRESETS["laptop"], batch=variant.batch or PRESETS["laptop"].batch)
     model, physics = models.get(variant.model), systems.get(variant.system)
@@ -131,7 +132,7 @@ def costs(variant: Variant, rate: float) -> dict[str, Any]:
     return speed | {
         "matmul_share": speed["flops_per_step"] * speed["steps_per_second"] / rate,
         "optimizer_share": optimizer * speed["steps_per_second"],
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(learner)),
+        "parameters": parameters(learner),
         "device": jax.devices()[0].device_kind,
     }
 

@@ -38,8 +38,11 @@ class Residual:
 
 
 def residuals(runs: Runs) -> Iterator[Residual]:
-    """Of every system with runs, every charge and every model that has a field. A training that diverged counts as infinite."""
-    found = dict.fromkeys(system for system, _ in runs.rows)
+    """Of every system with runs, every charge and every model that has a field. A training that diverged counts as infinite.
+
+    A force that no Lagrangian gives changes energy and charges by right: systems with one are left out.
+    """
+    found = dict.fromkeys(system for system, _ in runs.rows if not systems.get(system).forced)
     for system in [*(s for s in CORE if s in found), *(s for s in found if s not in CORE)]:
         physics = systems.get(system)
         charges = {"energy": True, **dict.fromkeys(physics.symmetries(), True), **dict.fromkeys(physics.false_symmetries(), False)}

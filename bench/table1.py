@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+import models
+import systems
 from bench import grid
 from bench.claims import CLAIMS, COLUMNS, CORE, ENERGY_LEVEL, Claim, Criterion, Quantity
 from bench.presets import Preset
@@ -49,6 +51,7 @@ class Cell:
     seeds: int  # the fewest of its systems
     missing: tuple[str, ...]  # runs without numbers, or systems without runs
     floor: bool  # whether the experiment measures the model, and not the integrator
+    inapplicable: str = ""  # why it cannot be measured: a model that it needs cannot be asked to learn a system of the claim
 
     @property
     def margin(self) -> float:
@@ -62,6 +65,8 @@ class Cell:
 
     def verdict(self, factor: float = 1.0) -> Verdict:
         """With all thresholds moved by a factor."""
+        if self.inapplicable:
+            return Verdict.NONE
         if self.missing or not self.floor or self.seeds < FEWEST:
             return Verdict.NO if any(m.lacking for m in self.measured) else Verdict.OPEN
         return together([m.verdict(self.margin, factor) for m in self.measured])
@@ -123,6 +128,9 @@ class TableOne(Runs):
             measured.append(Measured(criterion, effect, lacking))
         needed = {(model, system): None for system in claim.systems()}
         needed |= {(other, system): None for criterion in claim.criteria for other in criterion.against for system in criterion.systems}
+        cannot = [f"{model} does not apply to {system}: {why}" for model, system in needed if (why := _inapplicable(model, system, self.preset))]
+        if cannot:
+            return Cell(claim, column, model, tuple(measured), 0, (), self._above_floor(claim), cannot[0])
         missing = tuple(run for pair in needed for run in self.missing(*pair))
         seeds = min(len(self.rows.get((system, model), {})) for model, system in needed)
         return Cell(claim, column, model, tuple(measured), seeds, missing, self._above_floor(claim))
@@ -148,6 +156,10 @@ def straddling(table: TableOne) -> set[tuple[str, str]]:
     return {(system, model) for cell in open_cells for system in cell.claim.systems() for model in cell.models}
 
 
+def _inapplicable(model: str, system: str, preset: dict) -> str:
+    return models.get(model).applies(systems.get(system, preset["constants"]))
+
+
 class _Missing(ValueError):
     """There are no runs to decide from."""
 
@@ -161,8 +173,8 @@ def claim_called(name: str) -> Claim:
 
 
 def cells(preset: Preset) -> list[grid.Cell]:
-    """All cells of a preset that the table needs."""
-    wanted = [grid.Cell(preset, system, model) for system, names in asked_for().items() for model in names]
+    """All cells of a preset that the table needs, and that can be run."""
+    wanted = grid.applicable(grid.Cell(preset, system, model) for system, names in asked_for().items() for model in names)
     return [*wanted, grid.Cell(preset, *FLOOR)]
 
 

@@ -54,6 +54,11 @@ def _markdown_table(sheet: Sheet, system: str, columns: list[str], floors: bool)
     return lines
 
 
+def inapplicable(sheet: Sheet) -> list[str]:
+    """Which models cannot be asked to learn which system, and why."""
+    return [f"{model} does not apply to {system}: {why}" for (system, model), why in sheet.inapplicable.items()]
+
+
 def notes(sheet: Sheet) -> list[str]:
     """What a reader must know: how the rows differ in what they are given, where they come from, what is missing."""
     preset = sheet.manifest["preset"]
@@ -71,8 +76,16 @@ def notes(sheet: Sheet) -> list[str]:
         "*energy*: |H − H₀| of the true energy over the system's scale. *own energy*: drift of the learnt energy over its own spread. "
         "*valid*: time until the error exceeds 0.4 of the spread. *shape, last*: field at the end of the ring's rollout, mean removed.",
     ]
+    if any("power_balance" in r["metrics"] for r in sheet.rows):
+        out.append(
+            "Where a force acts that no Lagrangian gives, energy errors are taken against the true energy at the same time, and a learnt energy is "
+            "not asked to be kept. *power balance*: mean |∇H·ẋ̂ − F·v| over mean Σ|∂H/∂xᵢ ẋ̂ᵢ|, *power of the force*: the same over mean |F·v|."
+        )
+    if preset["signal"] != "own":
+        out.append(f"Trained on {preset['signal']} alone (`signal`), whatever a model's own note says of it.")
     shown = {r["model"] for r in sheet.rows}
     out += [f"`{name}`: {models.get(name).note()}" for name in models.names() if name in shown and models.get(name).note()]
+    out += [f"n/a: {line}." for line in inapplicable(sheet)]
     if holes := sheet.holes():
         total = len(sheet.manifest["runs"])
         lost = "; ".join(f"`{run}` {status}{f' ({why})' if why else ''}" for run, status, why in holes)
@@ -134,6 +147,8 @@ def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> Non
                 texts = [f"{text}\n[dim]{cell.range()}[/]" if cell.range() else text for text, cell in zip(texts, cells, strict=True)]
             table.add_row(title.replace("*", "").replace(", same integrator", "").replace(", start off by 1e-4", " + 1e-4"), *texts)
         console.print(table)
+    for line in inapplicable(sheet):
+        console.print(f"n/a: {line}", highlight=False, markup=False, soft_wrap=True)
     for run, status, why in sheet.holes():
         console.print(f"{run}: {status}{f' ({why})' if why else ''}", style="yellow" if status in ("missing", "diverged") else "red", markup=False)
     console.print(

@@ -120,14 +120,14 @@ def _line(table: TableOne, cell: Cell) -> str:
 def differences(table: TableOne) -> Iterator[str]:
     """Cells that are decided, and not as the paper has them."""
     for (_, column), cell in table.cells.items():
-        if column in cell.claim.ticks and cell.verdict() not in (Verdict.OPEN, MARKS[cell.claim.ticks[column]]):
+        if column in cell.claim.ticks and cell.verdict().decided and cell.verdict() != MARKS[cell.claim.ticks[column]]:
             yield f"{_line(table, cell)}: measured {cell.verdict().value}, paper {MARKS[cell.claim.ticks[column]]}"
 
 
 def surprises(table: TableOne) -> Iterator[str]:
     """Cells that are decided, and not as was written down before."""
     for (_, column), cell in table.cells.items():
-        if cell.verdict() not in (Verdict.OPEN, MARKS[cell.claim.expected[column]]):
+        if cell.verdict().decided and cell.verdict() != MARKS[cell.claim.expected[column]]:
             yield f"{_line(table, cell)}: measured {cell.verdict().value}, expected {MARKS[cell.claim.expected[column]]}"
 
 
@@ -141,8 +141,10 @@ def sensitive(table: TableOne) -> Iterator[str]:
 
 
 def undecided(table: TableOne) -> Iterator[str]:
-    """Cells that are open, and why."""
+    """Cells that are open, or cannot be asked, and why."""
     for cell in table.cells.values():
+        if cell.inapplicable:
+            yield f"{cell.claim.title}, {COLUMNS[cell.column]}: n/a, since {cell.inapplicable}"
         if cell.verdict() == Verdict.OPEN:
             if cell.missing:
                 shown = ", ".join(cell.missing[:4]) + (f" and {len(cell.missing) - 4} more" if len(cell.missing) > 4 else "")
@@ -174,7 +176,7 @@ def tidy(table: TableOne) -> pd.DataFrame:
 
 def latex(table: TableOne) -> str:
     """A tabular for a paper; needs booktabs and amssymb."""
-    marks = {Verdict.YES: r"\checkmark", Verdict.NO: r"$\times$", Verdict.OPEN: "?"}
+    marks = {Verdict.YES: r"\checkmark", Verdict.NO: r"$\times$", Verdict.OPEN: "?", Verdict.NONE: "n/a"}
     lines = [r"\begin{tabular}{l" + "c" * len(COLUMNS) + "}", r"\toprule", " & " + " & ".join(COLUMNS.values()) + r" \\", r"\midrule"]
     lines += [f"{c.title} & " + " & ".join(marks[table.cells[c.name, column].verdict()] for column in COLUMNS) + r" \\" for c in CLAIMS]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
@@ -194,12 +196,12 @@ def show(table: TableOne, console: Console) -> None:
     view.add_column("")
     for column in COLUMNS:
         view.add_column(column, justify="center")
-    styles = {Verdict.YES: "green", Verdict.NO: "red", Verdict.OPEN: "yellow"}
+    styles = {Verdict.YES: "green", Verdict.NO: "red", Verdict.OPEN: "yellow", Verdict.NONE: "dim"}
     for claim in CLAIMS:
         verdicts = [table.cells[claim.name, column].verdict() for column in COLUMNS]
         view.add_row(claim.name, *(f"[{styles[v]}]{v.value}[/]" for v in verdicts))
     console.print(view)
-    if lines := list(undecided(table)):
+    if lines := [cell for cell in table.cells.values() if cell.verdict() == Verdict.OPEN]:
         console.print(
             f"? {len(lines)} undecided: `make table1` trains six seeds on all systems; results/reference/laptop/table1.md has them",
             highlight=False,
@@ -231,5 +233,7 @@ def explain(table: TableOne, row: str, column: str, console: Console) -> None:
                 console.print(f"    {run['run']}  {alone if curves else 'diverged in training'}", highlight=False, markup=False)
     for name, effect in table.beside(claim, cell.model):
         console.print(f"Beside it, {name}: {interval(effect)}", highlight=False)
+    if cell.inapplicable:
+        console.print(f"n/a: {cell.inapplicable}", style="yellow", highlight=False, markup=False)
     for line in cell.missing:
         console.print(f"missing: {line}", style="yellow", highlight=False, markup=False)

@@ -14,7 +14,7 @@ from flax import nnx
 from bench.data import FRESH, DataSet, Split
 from bench.presets import Preset
 from bench.soap import scale_by_soap
-from models import Batch, Model, Scales
+from models import Batch, Model, Scales, Signal
 from systems._system import Spec, System
 
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # for what runs for less time than it takes to compile
@@ -36,8 +36,8 @@ class Trained:
 
     def metrics(self) -> dict[str, float]:
         """Losses, and the number of trained parameters."""
-        sizes = [leaf.size for leaf in jax.tree.leaves(self.model)]
-        return {"train_loss": float(self.history["train_loss"][-1]), "validation_loss": self.validation_loss, "parameters": sum(sizes)}
+        loss = float(self.history["train_loss"][-1])
+        return {"train_loss": loss, "validation_loss": self.validation_loss, "parameters": parameters(self.model)}
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def _in_chart(split: Split, system: System, model: type[Model]):
     return np.asarray(x), np.asarray(rate)
 
 
-def cut(split: Split, system: System, model: type[Model], segment: int) -> Batch:
-    """A split as one large batch of segments, as long as the model's loss needs. Here double precision ends and single begins."""
-    span = model.span(segment)
+def cut(split: Split, system: System, model: type[Model], segment: int, signal: Signal = "own") -> Batch:
+    """A split as one large batch of segments, as long as the loss of a signal needs. Here double precision ends and single begins."""
+    span = model.span(segment, signal)
     x, rate = _in_chart(split, system, model)
     pieces = x.shape[1] // span
     x, rate = (a[:, : pieces * span].reshape(-1, span, *a.shape[2:]) for a in (x, rate))
@@ -175,7 +175,7 @@ def chunk_function(optimizer: optax.GradientTransformationExtraArgs, preset: Pre
             step = first + i
             batch = draw(jax.random.fold_in(key, step), data)
             progress = step.astype(jnp.float32) / preset.steps
-            loss, gradient = jax.value_and_grad(lambda model: model.loss(batch, progress))(model)
+            loss, gradient = jax.value_and_grad(lambda model: model.loss_from(preset.signal, batch, progress))(model)
             update, state = optimizer.update(gradient, state, cast(Any, model), step=step)  # pyright: ignore[reportArgumentType]  (any pytree will do)
             return optax.apply_updates(model, update), state, losses.at[i].set(loss)
 
@@ -190,9 +190,9 @@ class Trainer:
     def __init__(self, model: type[Model], system: System, data: DataSet, preset: Preset):
         self.model, self.system, self.preset = model, system, preset
         self.values = preset.settings(model)
-        self.learning_rate = preset.learning_rate or self.values.learning_rate
+        self.learning_rate = preset.learning_rate or self.values.rate_of(preset.optimizer)
         self.scales = scales(data.training, system, model, normalise=self.values.normalise)
-        self.training = jax.device_put(cut(data.training, system, model, preset.segment))
+        self.training = jax.device_put(cut(data.training, system, model, preset.segment, preset.signal))
         lattice = system.spec.lattice
         self.count = segments_per_step(self.training, preset, lattice)
         self.optimizer = optimizer(preset, self.learning_rate)
@@ -203,8 +203,8 @@ class Trainer:
 
         # memory of the model and of the optimiser's state is given away, and used again
         self.chunk, self.chunk_together = (jax.jit(f, donate_argnums=(0, 1)) for f in (chunk, together))
-        self.validation: Batch = _first_states(cut(data.validation, system, model, preset.segment), VALIDATION_STATES, lattice)
-        self.validation_loss = jax.jit(lambda model, batch: model.loss(batch, jnp.ones(())), compiler_options=ONCE)
+        self.validation: Batch = _first_states(cut(data.validation, system, model, preset.segment, preset.signal), VALIDATION_STATES, lattice)
+        self.validation_loss = jax.jit(lambda model, batch: model.loss_from(preset.signal, batch, jnp.ones(())), compiler_options=ONCE)
         self.watch = jax.jit(smallest_mass_eigenvalue, compiler_options=ONCE)
         self.watched = _first_states(self.validation, WATCHED_STATES, lattice)
 
@@ -291,6 +291,11 @@ def column(name: str, values: list) -> np.ndarray:
 
 def _rows(history: dict[str, np.ndarray]) -> list[dict]:
     return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
+
+
+def parameters(model: Model) -> int:
+    """Number of trained parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(model))
 
 
 def is_finite(model: Model) -> bool:

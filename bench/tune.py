@@ -29,6 +29,7 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
         for model in reversed(preset.models)
         for system in preset.systems
         for rate in RATES
+        if not grid.Cell(preset, system, model).inapplicable
     ]
     values: dict[tuple, float] = {}
     failed = []
@@ -54,9 +55,10 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
 
 
 def criterion(preset: Preset, values: dict, model: str, rate: float) -> float:
-    """Geometric mean over systems; infinite if a trial has no finite value."""
-    errors = np.array([values.get((model, rate, system), np.inf) for system in preset.systems])
-    return float(np.exp(np.log(errors).mean())) if np.isfinite(errors).all() else float("inf")
+    """Geometric mean over the systems to which the model applies; infinite if a trial has no finite value, or if there is none."""
+    asked = [system for system in preset.systems if not grid.Cell(preset, system, model).inapplicable]
+    errors = np.array([values.get((model, rate, system), np.inf) for system in asked])
+    return float(np.exp(np.log(errors).mean())) if asked and np.isfinite(errors).all() else float("inf")
 
 
 def chosen(preset: Preset, values: dict) -> dict[str, float | None]:
@@ -74,7 +76,7 @@ def write(path: Path, preset: Preset, values: dict) -> None:
             lines["model"].append(model)
             lines["learning_rate"].append(rate)
             for system in preset.systems:
-                lines[system].append(values.get((model, rate, system), np.inf))
+                lines[system].append(np.nan if grid.Cell(preset, system, model).inapplicable else values.get((model, rate, system), np.inf))
             lines["geometric_mean"].append(criterion(preset, values, model, rate))
             lines["chosen"].append(rate == best[model])
     results.write_atomically(path, pd.DataFrame(lines).to_csv(index=False, float_format="%.4g", lineterminator="\n").encode())

@@ -24,6 +24,12 @@ class Verdict(StrEnum):
     YES = "✓"
     NO = "✗"
     OPEN = "?"
+    NONE = "n/a"  # it cannot be asked
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is a yes or a no."""
+        return self in (Verdict.YES, Verdict.NO)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,32 @@
 """Models that learn physics; know no concrete system.
 
-`get(name)` is the class of the file `name.py`; `names()` lists them.
+`get(name)` is the class of the file `name.py`; `names()` lists them. A row file takes all that it needs from here and from `systems`.
 """
 
-from models._model import Batch, Model, VectorField
-from models._networks import Local, Scalar, Scales, Shape
+from models._lagrangian import LagrangianModel, half_square
+from models._likelihood import force_likelihood
+from models._model import Batch, EnergySettings, Model, Settings, Signal, VectorField
+from models._networks import EnergyTerms, Local, Scalar, Scales, Shape
 from systems import _rows
 
-__all__ = ["Batch", "Local", "Model", "Scalar", "Scales", "Shape", "VectorField", "get", "names"]
+__all__ = [
+    "Batch",
+    "EnergySettings",
+    "EnergyTerms",
+    "LagrangianModel",
+    "Local",
+    "Model",
+    "Scalar",
+    "Scales",
+    "Settings",
+    "Shape",
+    "Signal",
+    "VectorField",
+    "force_likelihood",
+    "get",
+    "half_square",
+    "names",
+]
 
 
 def names() -> tuple[str, ...]:

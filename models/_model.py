@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from math import ceil
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models._networks import Scales, Shape
+from systems._integrators import advance, rollout
 from systems._rows import UnknownName
-from systems._system import Chart, Context, Spec, State
+from systems._system import Chart, Context, Spec, State, System
+
+Signal = Literal["own", "derivatives", "frames"]  # what a model learns from: what its file says, true derivatives, or frames alone
 
 
 class Batch(NamedTuple):
@@ -24,11 +28,27 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Hyper-parameters that every model has; its file gives its own values, and may add to them. `bench tune` chose the learning rate."""
+    """Hyper-parameters that every model has; its file gives its own values, and may add to them. `bench tune` chose the learning rates."""
 
     shape: Shape = Shape()
-    learning_rate: float = 1e-2
+    learning_rate: float = 1e-2  # of SOAP
+    muon_rate: float = 1e-2
+    adam_rate: float = 1e-3
     normalise: bool = True  # states and rates in units of their spread in the training data, or as they are
+    longest_step: float = 0.35  # of the solver where a field learns from frames, in the time in which velocities change: 2 in a frame of the pendulum
+
+    def rate_of(self, optimizer: str) -> float:
+        """The learning rate of soap, muon or adam."""
+        return {"soap": self.learning_rate, "muon": self.muon_rate, "adam": self.adam_rate}[optimizer]
+
+
+@dataclass(frozen=True)
+class EnergySettings(Settings):
+    """Hyper-parameters of a model whose network is an energy or a Lagrangian (`EnergyTerms`)."""
+
+    shape: Shape = Shape(width=48)  # of N, which on a ring is all there is and has `ring_width`
+    head: Shape | None = Shape(width=32)  # of M and V; None: N alone
+    products: int = 8  # squares of further outputs of its network that N is made of
 
 
 class Model(nnx.Module):
@@ -41,9 +61,16 @@ class Model(nnx.Module):
     settings: ClassVar[Settings] = Settings()
     paper: ClassVar[Settings] = Settings()  # as published, for the preset `paper`
     variants: ClassVar[Mapping[str, Settings]] = {}  # others that can be asked for by name (`--hyperparameters`)
+    signals: ClassVar[tuple[Signal, ...]] = ("own",)  # what it can be trained on
+    own_signal: ClassVar[Signal] = "derivatives"  # what its own loss learns from
 
     def __init__(self, spec: Spec, scales: Scales, settings, *, rngs: nnx.Rngs):
         self.spec, self.scales = spec, scales
+
+    @classmethod
+    def applies(cls, system: System) -> str:
+        """Why it cannot be asked to learn a system; "" where it can. Such a cell is shown as n/a with the reason, and is not run."""
+        return ""
 
     @classmethod
     def settings_called(cls, name: str) -> Settings:
@@ -60,13 +87,17 @@ class Model(nnx.Module):
         return " ".join(text.partition("\n\n")[0].split())
 
     @classmethod
-    def span(cls, segment: int) -> int:
-        """Successive frames that `loss` needs: one for a model that learns from derivatives, `segment` for one that learns from rollouts."""
-        return 1
+    def span(cls, segment: int, signal: Signal = "own") -> int:
+        """Successive frames that a loss needs: one if it learns from derivatives, `segment` if from the frames of a rollout."""
+        return segment if (cls.own_signal if signal == "own" else signal) == "frames" else 1
 
     def loss(self, batch: Batch, progress: Float[Array, ""]) -> Float[Array, ""]:
-        """What training makes small; `progress` runs from 0 to 1 over training."""
+        """What training makes small, in the model's own signal; `progress` runs from 0 to 1 over training."""
         raise NotImplementedError
+
+    def loss_from(self, signal: Signal, batch: Batch, progress: Float[Array, ""]) -> Float[Array, ""]:
+        """What training makes small, in one of the model's `signals`."""
+        return self.loss(batch, progress)
 
     def rate_scale(self, x: Float[Array, "... 2 dof"]) -> Float[Array, "2 dof"]:
         """Spread of ẋ, one row for q̇ and one for v̇ (or ṗ)."""
@@ -77,11 +108,40 @@ class Model(nnx.Module):
 class VectorField(Model):
     """A continuous-time model, ẋ = f(x, c), that learns from derivatives unless it says otherwise."""
 
+    signals = ("own", "derivatives", "frames")
+
+    def __init__(self, spec: Spec, scales: Scales, settings, *, rngs: nnx.Rngs):
+        super().__init__(spec, scales, settings, rngs=rngs)
+        changes = max(rate / v for rate, v in zip(scales.rate, scales.v, strict=True))  # 1/s
+        self.substeps = ceil(scales.frame * changes / settings.longest_step)  # of the solver, in a frame that it learns from
+
     def derivative(self, x: State, c: Context) -> State:
         """ẋ in the model's chart."""
         raise NotImplementedError
 
     def loss(self, batch: Batch, progress: Float[Array, ""]) -> Float[Array, ""]:
+        """That of `own_signal`."""
+        return self.rollout_loss(batch) if self.own_signal == "frames" else self.derivative_loss(batch)
+
+    def loss_from(self, signal: Signal, batch: Batch, progress: Float[Array, ""]) -> Float[Array, ""]:
+        if signal == "own":
+            return self.loss(batch, progress)
+        return self.rollout_loss(batch) if signal == "frames" else self.derivative_loss(batch)
+
+    def derivative_loss(self, batch: Batch) -> Float[Array, ""]:
         """Mean over states and coordinates of |ẋ̂ − ẋ| in units of its spread."""
         predicted = jax.vmap(jax.vmap(self.derivative, (0, None)))(batch.x, batch.c)
         return jnp.abs((predicted - batch.rate) / self.rate_scale(batch.x)).mean()
+
+    def rollout_loss(self, batch: Batch) -> Float[Array, ""]:
+        """Mean |x̂ − x| over the frames of a segment after its first, in units of the spread of the change that a frame brings.
+
+        x̂ is the model's motion from the first frame, in its own chart, and the gradient goes through the solver: derivatives are not looked at.
+        """
+        frame, frames = self.scales.frame, batch.x.shape[1] - 1
+
+        def predict(x, c):
+            return rollout(lambda x: advance(lambda x: self.derivative(x, c), x, frame, self.substeps), x, frames)
+
+        predicted = jax.vmap(predict)(batch.x[:, 0], batch.c)
+        return jnp.abs((predicted - batch.x[:, 1:]) / (frame * self.rate_scale(batch.x))).mean()

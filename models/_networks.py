@@ -5,7 +5,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -13,17 +12,22 @@ from systems._mechanics import windows
 from systems._system import Spec
 
 
+def _falling(x: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """e = e^{−|x|}, which cannot overflow, and 1/(1 + e)."""
+    e = jnp.exp(-jnp.abs(x))
+    return e, 1 / (1 + e)
+
+
 @jax.custom_jvp
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """log(1 + eˣ), whose derivative is the logistic σ and whose further ones are polynomials of σ: one exponential serves them all."""
-    return jax.nn.relu(x) - jnp.log(1 / (1 + jnp.exp(-jnp.abs(x))))
+    return jax.nn.relu(x) - jnp.log(_falling(x)[1])
 
 
 @jax.custom_jvp
 def logistic(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """σ(x) = 1/(1 + e⁻ˣ), σ' = σ (1 − σ)."""
-    e = jnp.exp(-jnp.abs(x))
-    r = 1 / (1 + e)
+    e, r = _falling(x)
     return jnp.where(x >= 0, r, e * r)
 
 
@@ -137,17 +141,25 @@ class Scalar(Local):
         return y[0] + (y[1::2] ** 2).sum() - (y[2::2] ** 2).sum()
 
 
-class QuadraticForm(Local):
-    """½ uᵀ M(q, c) u and V(q, c), u = v / σ_v: M [dof, dof] any symmetric matrix, V a number, both of one network of q and c alone.
+class EnergyTerms(nnx.Module):
+    r"""N(q, v, c), ½ uᵀ M(q, c) u and V(q, c), u = v / σ_v: what a learnt energy or Lagrangian is made of.
 
-    The form in which mechanics writes most energies, with nothing that keeps M positive. Not for a lattice.
+    N is a `Scalar`, which alone can be any function. M [dof, dof] is any symmetric matrix, nothing keeps it positive; with V it is read off one network
+    of q and c alone, the form in which mechanics writes most energies. On a lattice, or without a `head`, N is all there is and the others are 0.
     """
 
-    def __init__(self, spec: Spec, scales: Scales, shape: Shape, *, rngs: nnx.Rngs):
-        super().__init__(spec, scales, spec.dof * (spec.dof + 1) // 2 + 1, shape, rngs=rngs, velocity=False)
+    def __init__(self, spec: Spec, scales: Scales, shape: Shape, head: Shape | None, products: int, *, rngs: nnx.Rngs):
+        self.dof, self.unit = spec.dof, scales.v
+        self.free = Scalar(spec, scales, shape, rngs=rngs, products=products)
+        outputs = spec.dof * (spec.dof + 1) // 2 + 1
+        self.head = None if spec.lattice or head is None else Local(spec, scales, outputs, head, rngs=rngs, velocity=False)
 
-    def __call__(self, q, v, c) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        values = super().__call__(q, None, c)
-        u = v / jnp.array(self.scales.v, v.dtype)
-        i, j = np.triu_indices(self.spec.dof)
-        return (np.where(i == j, 0.5, 1.0).astype(v.dtype) * values[:-1] * u[i] * u[j]).sum(), values[-1]
+    def __call__(self, q, v, c) -> tuple[Float[Array, ""], Float[Array, ""] | float, Float[Array, ""] | float]:
+        N = self.free(q, v, c)
+        if self.head is None:
+            return N, 0.0, 0.0
+        *M, V = self.head(q, None, c)
+        u = v / jnp.array(self.unit, v.dtype)
+        pairs = [(i, j) for i in range(self.dof) for j in range(i, self.dof)]
+        T = sum((0.5 if i == j else 1.0) * M_ij * u[i] * u[j] for M_ij, (i, j) in zip(M, pairs, strict=True))
+        return N, T, V

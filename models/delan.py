@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models._lagrangian import LagrangianModel
-from models._model import Settings
-from models._networks import Local, Scalar, Shape
+from models import LagrangianModel, Local, Scalar, Settings, Shape
 
 OFFSET = 1e-2  # smallest diagonal entry of C, in units in which a typical mass is 1
 
@@ -23,7 +21,7 @@ class DeLaN(LagrangianModel):
     """
 
     settings = Settings(shape=Shape(width=48, ring_width=48), learning_rate=1e-2)  # two networks: about as many parameters as the others
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
+    paper = Settings(shape=Shape(width=500, ring_width=500), normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from models import _model
-from models.hnn import HNN, PLAIN, Settings
+from models import EnergySettings, Settings
+from models.hnn import HNN, PLAIN
 
 
 class NaiveHNN(HNN):
@@ -18,8 +18,8 @@ class NaiveHNN(HNN):
     """
 
     chart = "qv"
-    settings = Settings(learning_rate=4e-2)
-    variants: ClassVar[Mapping[str, _model.Settings]] = {"plain": replace(PLAIN, learning_rate=4e-2)}
+    settings = EnergySettings(learning_rate=2e-2, muon_rate=4e-2)
+    variants: ClassVar[Mapping[str, Settings]] = {"plain": replace(PLAIN, muon_rate=4e-2)}
 
 
 MODEL = NaiveHNN

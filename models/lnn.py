@@ -8,21 +8,16 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from models import _model
-from models._lagrangian import LagrangianModel, half_square
-from models._likelihood import force_likelihood
-from models._networks import QuadraticForm, Scalar, Shape
-from systems import _mechanics as mechanics
+from models import EnergySettings, EnergyTerms, LagrangianModel, Shape, force_likelihood, half_square
+from models import Settings as Common
+from systems import mechanics
 
 Objective = Literal["force_likelihood", "forward_error", "log_forward_error"]
 
 
 @dataclass(frozen=True)
-class Settings(_model.Settings):
-    shape: Shape = Shape(width=48)  # of N, which on a ring is all there is and has ring_width
-    head: Shape | None = Shape(width=32)  # of M and V; None: N alone
-    products: int = 8  # terms (u_k·h)² in which N reads its last hidden layer
-    learning_rate: float = 1e-2
+class Settings(EnergySettings):
+    muon_rate: float = 2e-2
     positive_start: bool = True
     first: Objective = "force_likelihood"  # what training makes small up to `switch`; on a lattice `last` alone
     last: Objective = "log_forward_error"
@@ -32,19 +27,10 @@ class Settings(_model.Settings):
 
 # from the published recipe to the one here, a step at a time
 PLAIN = Settings(shape=Shape(), head=None, products=0)
-PUBLISHED = replace(
-    PLAIN,
-    shape=Shape(init="lnn_paper"),
-    learning_rate=1e-3,
-    normalise=False,
-    positive_start=False,
-    first="forward_error",
-    last="forward_error",
-)
+PUBLISHED = replace(PLAIN, shape=Shape(init="lnn_paper"), normalise=False, positive_start=False, first="forward_error", last="forward_error")
 POSITIVE_START = replace(PUBLISHED, shape=Shape(), positive_start=True)
 NORMALISED = replace(POSITIVE_START, normalise=True)
 FORCE_LIKELIHOOD = replace(NORMALISED, first="force_likelihood")
-LOG_FORWARD_ERROR = replace(FORCE_LIKELIHOOD, last="log_forward_error")
 
 
 class LNN(LagrangianModel):
@@ -59,13 +45,12 @@ class LNN(LagrangianModel):
 
     settings = Settings()
     paper = replace(PUBLISHED, shape=Shape(width=500, ring_width=500, init="lnn_paper"))
-    variants: ClassVar[Mapping[str, _model.Settings]] = {
+    variants: ClassVar[Mapping[str, Common]] = {
         "as_published": PUBLISHED,
         "positive_start": POSITIVE_START,
         "normalised": NORMALISED,
         "force_likelihood": FORCE_LIKELIHOOD,
-        "log_forward_error": LOG_FORWARD_ERROR,
-        "plain": replace(PLAIN, learning_rate=2e-2),
+        "plain": PLAIN,
         "head": replace(settings, products=0),
         "forward_error_alone": replace(settings, first="forward_error", last="forward_error"),
     }
@@ -75,12 +60,11 @@ class LNN(LagrangianModel):
         self.positive_start, self.switch = settings.positive_start, settings.switch
         self.first, self.last = settings.last if spec.lattice else settings.first, settings.last
         self.volume_share = settings.volume_share
-        self.network = Scalar(spec, scales, settings.shape, rngs=rngs, products=settings.products)
-        self.head = None if spec.lattice or settings.head is None else QuadraticForm(spec, scales, settings.head, rngs=rngs)
+        self.terms = EnergyTerms(spec, scales, settings.shape, settings.head, settings.products, rngs=rngs)
 
     def lagrangian(self, q, v, c):
-        kinetic, potential = self.head(q, v, c) if self.head else (0.0, 0.0)
-        return self.positive_start * half_square(v, self.scales.v) + self.network(q, v, c) + kinetic - potential
+        N, T, V = self.terms(q, v, c)
+        return self.positive_start * half_square(v, self.scales.v) + N + T - V
 
     def loss(self, batch, progress):
         first, last = getattr(self, self.first), getattr(self, self.last)

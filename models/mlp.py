@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from models._model import Model, Settings
-from models._networks import Local, Shape
+from models import Local, Model, Settings, Shape
 
 
 class MLP(Model):
@@ -16,15 +15,17 @@ class MLP(Model):
     Note: a map over one frame. It has no derivative, so no field or acceleration error, and nothing in it knows of energy.
     """
 
-    settings = Settings(learning_rate=2e-2)
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
+    signals = ("own", "frames")  # which are the same
+    own_signal = "frames"
+    settings = Settings(learning_rate=2e-2, muon_rate=2e-2)
+    paper = Settings(shape=Shape(width=500, ring_width=500), normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)
         self.network = Local(spec, scales, 2 * spec.dof, settings.shape, rngs=rngs)
 
     @classmethod
-    def span(cls, segment):
+    def span(cls, segment, signal="own"):
         return 2
 
     def change(self, x, c):

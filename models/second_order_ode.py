@@ -2,8 +2,7 @@
 
 import jax.numpy as jnp
 
-from models._model import Settings, VectorField
-from models._networks import Local, Shape
+from models import Local, Settings, Shape, VectorField
 
 
 class SecondOrderODE(VectorField):
@@ -16,7 +15,7 @@ class SecondOrderODE(VectorField):
     """
 
     settings = Settings(learning_rate=1e-2)
-    paper = Settings(shape=Shape(width=500, ring_width=500), learning_rate=1e-3, normalise=False)
+    paper = Settings(shape=Shape(width=500, ring_width=500), normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):
         super().__init__(spec, scales, settings, rngs=rngs)

@@ -45,6 +45,16 @@ class PointTransformed(System):
         (q, v), back = self.common(jnp.stack([q, v])), jax.vjp(self.to_base, q)[1]
         return back(self.base.force(q, v, c))[0]
 
+    @property
+    def forced(self):
+        """As the base, unless the chart has a force of its own."""
+        return self.base.forced if type(self).force is PointTransformed.force else True
+
+    @property
+    def dissipative(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  (a class cannot ask its base's fields)
+        """As the base: work is the same in all charts."""
+        return self.base.dissipative
+
     def sample_initial(self, key):
         """As the base."""
         x, c = self.base.sample_initial(key)

@@ -37,26 +37,21 @@ def _evaluations() -> int:
     return max(i for i, b in enumerate(_WEIGHTS) if b != 0) + 1
 
 
-def _slopes(field: Field, x: Float[Array, "2 dof"], dt: Step) -> Float[Array, "stages 2 dof"]:
-    """k_i = f(x + dt Σ_j a_ij k_j), as a loop over the stages: the field is compiled once, not six times, for what runs seldom."""
+def _step_compactly(field: Field, x: Float[Array, "2 dof"], dt: Step) -> tuple[Float[Array, "2 dof"], Float[Array, "2 dof"]]:
+    """(x(t + dt), f(x)): `step` as a loop over the stages, so that the field is compiled once, not six times, for what runs seldom."""
     stages = jnp.array([(row + [0.0] * _evaluations())[: _evaluations()] for row in [[], *_STAGES[: _evaluations() - 1]]], x.dtype)
 
     def stage(slopes, at):
         i, weights = at
         return slopes.at[i].set(field(x + dt * jnp.tensordot(weights, slopes, 1))), None
 
-    return jax.lax.scan(stage, jnp.zeros((len(stages), *x.shape), x.dtype), (jnp.arange(len(stages)), stages))[0]
-
-
-def _combine(slopes: Float[Array, "stages 2 dof"]) -> Float[Array, "2 dof"]:
-    """Σ_i b_i k_i."""
-    return jnp.tensordot(jnp.array(_WEIGHTS[: len(slopes)], slopes.dtype), slopes, 1)
+    slopes = jax.lax.scan(stage, jnp.zeros((len(stages), *x.shape), x.dtype), (jnp.arange(len(stages)), stages))[0]
+    return x + dt * jnp.tensordot(jnp.array(_WEIGHTS[: len(stages)], x.dtype), slopes, 1), slopes[0]
 
 
 def advance_compactly(field: Field, x: Float[Array, "2 dof"], duration: Step, steps: int) -> Float[Array, "2 dof"]:
     """As `advance`, over any duration [s], which may be traced: quick to compile and slower to run."""
-    dt = duration / steps
-    return jax.lax.fori_loop(0, steps, lambda _, x: x + dt * _combine(_slopes(field, x, dt)), x)
+    return jax.lax.fori_loop(0, steps, lambda _, x: _step_compactly(field, x, duration / steps)[0], x)
 
 
 def advance(field: Field, x: Float[Array, "2 dof"], frame: float, substeps: int) -> Float[Array, "2 dof"]:
@@ -93,19 +88,15 @@ class Adams:
 
     def start(self, field: Field, x: Float[Array, "2 dof"], dt: Step) -> Multistep:
         """At x, with the slopes of the motion before it, found by stepping back with the Runge-Kutta method."""
-
-        def back(x, _):
-            slopes = _slopes(field, x, -dt)
-            return x + -dt * _combine(slopes), slopes[0]
-
-        return Multistep(x, jax.lax.scan(back, x, None, length=self.order)[1])
+        slopes = jax.lax.scan(lambda x, _: _step_compactly(field, x, -dt), x, None, length=self.order)[1]
+        return Multistep(x, slopes)
 
     def step(self, field: Field, at: Multistep, dt: Step) -> Multistep:
         """One step of dt."""
         k = self.order
         predict, correct = _weights(k, newest=0), _weights(k, newest=1)
-        slope = field(at.x + dt * jnp.tensordot(jnp.array(predict), at.slopes, 1))
-        x = at.x + dt * (correct[0] * slope + jnp.tensordot(jnp.array(correct[1:]), at.slopes[: k - 1], 1))
+        slope = field(at.x + dt * jnp.tensordot(jnp.array(predict, at.x.dtype), at.slopes, 1))
+        x = at.x + dt * (correct[0] * slope + jnp.tensordot(jnp.array(correct[1:], at.x.dtype), at.slopes[: k - 1], 1))
         slope = field(x) if self.evaluations == 2 else slope
         return Multistep(x, jnp.concatenate([slope[None], at.slopes[:-1]]))
 

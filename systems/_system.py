@@ -72,6 +72,7 @@ class System:
 
     spec: ClassVar[Spec]
     recording: ClassVar[Recording]
+    dissipative: ClassVar[bool] = False  # whether it declares that its force never feeds it, F·v ≤ 0: data that show otherwise are refused
 
     # What a system says of itself -------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ class System:
         raise NotImplementedError
 
     def force(self, q, v, c) -> Float[Array, " dof"]:
-        """Generalised force F that no Lagrangian gives (friction, contact); none by default."""
+        """Generalised force F that no Lagrangian gives (friction, contact); none by default. Where it acts, the energy changes by its work."""
         return jnp.zeros_like(q)
 
     def sample_initial(self, key: Key[Array, ""]) -> tuple[State, Context]:
@@ -132,6 +133,15 @@ class System:
     def energy(self, x: State, c: Context) -> Float[Array, ""]:
         """E = v·∂L/∂v − L at (q, v) [J]."""
         return mechanics.legendre(self.lagrangian, x[0], x[1], c, self.spec.lattice)
+
+    @property
+    def forced(self) -> bool:
+        """Whether a force acts that no Lagrangian gives."""
+        return type(self).force is not System.force
+
+    def power(self, x: State, c: Context) -> Float[Array, ""]:
+        """F·v at (q, v) [W], at which the force feeds the energy: dE/dt = F·v."""
+        return self.force(x[0], x[1], c) @ x[1]
 
     def momentum(self, q, v, c: Context) -> Float[Array, " dof"]:
         """p = ∂L/∂v."""

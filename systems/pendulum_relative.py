@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from systems._charts import PointTransformed
-from systems._system import System
+from systems import PointTransformed, System
 from systems.double_pendulum import SYSTEM as ABSOLUTE
 
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from systems._charts import PointTransformed, Warp
-from systems._system import System
+from systems import PointTransformed, System, Warp
 from systems.double_pendulum import SYSTEM as ABSOLUTE
 
 

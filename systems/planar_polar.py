@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from systems._charts import PointTransformed
-from systems._system import Spec, System
+from systems import PointTransformed, Spec, System
 from systems.planar_particle import SYSTEM as CARTESIAN
 
 

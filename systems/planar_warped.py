@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from systems._charts import PointTransformed, Warp
-from systems._system import Spec, System
+from systems import PointTransformed, Spec, System, Warp
 from systems.planar_particle import SYSTEM as CARTESIAN
 
 

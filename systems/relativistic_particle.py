@@ -6,8 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from systems._integrators import Adams
-from systems._system import Recording, Spec, System
+from systems import Adams, Recording, Spec, System
 
 
 @dataclass(frozen=True)

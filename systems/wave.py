@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from systems._integrators import Adams
-from systems._system import Recording, Spec, System
+from systems import Adams, Recording, Spec, System
 
 
 @dataclass(frozen=True)

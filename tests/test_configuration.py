@@ -25,6 +25,7 @@ OTHER = {
     "steps": 12,
     "batch": 64,
     "segment": 3,
+    "signal": "frames",
     "chunk": 2,
     "optimizer": "adam",
     "warmup": 3,
@@ -127,7 +128,7 @@ def test_the_width_on_a_ring_is_another_field():
     spec, model = systems.get("wave").spec, models.get("second_order_ode")
     scales = Scales(q=(1.0,), v=(1.0,), rate=(1.0,), c=(), frame=0.1)
     sizes = [
-        sum(leaf.size for leaf in jax.tree.leaves(train.initial(model, spec, replace(model.settings, shape=shape), scales, 0)))
+        train.parameters(train.initial(model, spec, replace(model.settings, shape=shape), scales, 0))
         for shape in (Shape(), Shape(width=8), Shape(ring_width=8))
     ]
     assert sizes[0] == sizes[1] != sizes[2]

@@ -281,3 +281,14 @@ def test_a_rollout_holds_the_states_after_the_given_one():
     x = jnp.array([[1.0, 3.0], [2.0, -1.0]])
     frames = integrators.rollout(lambda x: 2 * x, x, 4)
     np.testing.assert_array_equal(frames, [2.0**k * x for k in (1, 2, 3, 4)])
+
+
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_a_multistep_method_keeps_single_precision(evaluations):
+    adams, x = Adams(5, evaluations), jnp.array([[1.0], [0.5]], jnp.float32)
+
+    def field(x):
+        return jnp.stack([x[1], -jnp.sin(x[0])])
+
+    at, states = adams.rollout(field, adams.start(field, x, 0.05), 0.1, 2, 3)
+    assert (at.x.dtype, at.slopes.dtype, states.dtype) == (jnp.float32,) * 3

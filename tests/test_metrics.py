@@ -74,7 +74,7 @@ def test_nan_and_blow_up_half_way_count_as_divergence_from_there_on():
     predicted[1, 2:, 0] = 1e3
     diverged = metrics.divergence(predicted, np.full((2, 1), 50.0), np.ones((3, 8), bool))
     assert diverged.tolist() == [5, 2, 8]
-    energy = metrics.energy_error(np.ones((3, 8)), np.zeros(3), np.full(3, 2.0), diverged)
+    energy = metrics.energy_error(np.ones((3, 8)), np.zeros((3, 1)), np.full(3, 2.0), diverged)
     assert (energy[0, :5] == 0.5).all()
     assert np.isinf(energy[0, 5:]).all()
     assert (energy[2] == 0.5).all()
@@ -102,7 +102,7 @@ def test_energy_error_ignores_a_constant_added_to_the_energy():
     for system in (RelativisticParticle(), ShiftedParticle()):
         x, c = jax.vmap(system.sample_initial)(jax.random.split(jax.random.key(1), 5))
         energy = np.asarray(jax.vmap(system.energy)(1.01 * x, c))[:, None]
-        errors.append(metrics.energy_error(energy, jax.vmap(system.energy)(x, c), system.energy_scale(x, c), np.full(5, 1)))
+        errors.append(metrics.energy_error(energy, jax.vmap(system.energy)(x, c)[:, None], system.energy_scale(x, c), np.full(5, 1)))
     assert errors[0] == pytest.approx(errors[1], rel=1e-9)
     assert errors[0].min() > 0
 

@@ -167,7 +167,7 @@ def missed_by(error, model: str, system: str) -> models.Batch:
     return jax.tree.map(lambda a: a.astype(np.float32), models.Batch(x, rate, c))
 
 
-MEAN_ERROR = [name for name in models.names() if models.get(name).loss is models.VectorField.loss] + ["mlp", "neural_ode"]
+MEAN_ERROR = [name for name in models.names() if models.get(name).loss is models.VectorField.loss] + ["mlp"]
 
 
 @pytest.mark.parametrize("model", MEAN_ERROR)

@@ -15,8 +15,7 @@ ROW = '''"""A faulty row: {what}."""
 import os, subprocess, time
 import jax.numpy as jnp
 import numpy as np
-from models._model import Settings, VectorField
-from models._networks import Local, Scalar
+from models import Local, Scalar, Settings, VectorField
 from models._lagrangian import *
 from models.second_order_ode import MODEL as Sound
 
