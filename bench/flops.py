@@ -57,6 +57,9 @@ def _equation(equation) -> int:
         return max(_count(branch.jaxpr) for branch in parameters["branches"])
     if name == "custom_linear_solve":
         return _count(parameters["jaxprs"].solve.jaxpr)
+    if name == "call_hi_primitive":  # since jax 0.12, of a function with rules of its own: the equation holds how to make its program
+        function = parameters["_prim"]
+        return flops(function.expand, *jax.tree.unflatten(function.in_tree, [v.aval for v in equation.invars]))
     inner = [value for value in parameters.values() if isinstance(value, core.Jaxpr | core.ClosedJaxpr)]
     if name in ("custom_jvp_call", "custom_vjp_call"):
         inner = inner[:1]

@@ -36,26 +36,29 @@ def _read() -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Each figure over its value in the first baseline that has it: a thin line a benchmark, a thick one their median."""
+    """Each figure over its value in the first baseline of the same jax: a thin line a benchmark, a thick one their median, a colour a version of jax."""
     from matplotlib import ticker
 
     from bench import drawing
     from bench.drawing import sns
 
     shown = {"seconds": "time, on its own machine", "flops": "operations", "equations": "equations of the program", "temporary_bytes": "memory"}
-    dates = list(dict.fromkeys(table["date"]))
+    dates, versions = (list(dict.fromkeys(table[column])) for column in ("date", "jax"))
     commits = dict(zip(table["date"], table["commit"], strict=True))
     labels = [f"{commits[date]}\n{date[:10]}" for date in dates]
     with drawing.drawn(1, len(shown), size=(3.6, 3.4)) as made:
         for axis, (figure, title) in zip(made.axes[0], shown.items(), strict=True):
-            values = table[table["figure"] == figure].pivot_table(index="date", columns="benchmark", values="value").reindex(dates)
-            relative = values / values.bfill().iloc[0]
-            axis.plot(range(len(dates)), relative.to_numpy(), color="0.7", lw=0.8, marker=".", ms=3)
-            axis.plot(range(len(dates)), relative.median(axis=1).to_numpy(), color=sns.color_palette("colorblind")[0], lw=2.2, marker="o", ms=5)
+            for version, color in zip(versions, sns.color_palette("colorblind", len(versions)), strict=True):
+                chosen = table[(table["figure"] == figure) & (table["jax"] == version)]
+                values = chosen.pivot_table(index="date", columns="benchmark", values="value", sort=False)
+                relative, at = values / values.bfill().iloc[0], [dates.index(date) for date in values.index]
+                axis.plot(at, relative.to_numpy(), color=color, alpha=0.3, lw=0.8, marker=".", ms=3)
+                axis.plot(at, relative.median(axis=1).to_numpy(), color=color, lw=2.2, marker="o", ms=5, label=f"jax {version}")
             axis.set(title=title, yscale="log")
             axis.set_xticks(range(len(dates)), labels, fontsize=8)
             axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:g}"))
             axis.yaxis.set_minor_formatter(ticker.NullFormatter())
         made.axes[0, 0].set_ylabel("over the first baseline")
-    words = "Each benchmark over its value in the first baseline that has it: a thin line; their median: a thick one."
+        made.axes[0, 0].legend()
+    words = "Each benchmark over its value in the first baseline of the same version of jax that has it: a thin line; their median: a thick one."
     drawing.write(made.finished("perf_history", "How speed changed", words, words), path)

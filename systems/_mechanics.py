@@ -10,6 +10,7 @@ sites: every function here that takes `lattice=True` sums the windows, and A bec
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -86,15 +87,34 @@ def euler_lagrange(lagrangian: Lagrangian, q, v, c, force: ArrayLike = 0.0, latt
     """Acceleration a = A⁻¹ (∂L/∂q + F − C v) under the generalised force F. Source: Lagrange 1788; Cranmer et al. 2020, eq. 6.
 
     Counted in passes through L (a value is 1, a gradient 2, a product with the Hessian 2 more), a costs 2 + 2·dof, dof that of a window on
-    a ring. Differentiated operation by operation it costs twice that once more; as the root of the missing force, ȧ = −A⁻¹ Ṙ with R
-    changing at fixed a, it costs 12 whatever dof is, and two of them have been taken already. That pays from two degrees of freedom on.
+    a ring. Differentiated operation by operation it costs twice that once more. From two degrees of freedom on it is therefore differentiated
+    as the root of the missing force (`_root`), which costs 12 whatever dof is, and two of them have been taken already.
     """
     A, pull = expand(lagrangian, q, v, c, lattice)
+    b = pull + force
     if q.size == 1:
-        return solve(A, pull + force)
-    return jax.lax.custom_root(
-        lambda a: missing_force(lagrangian, q, v, a, c, lattice) - force, pull + force, lambda _, pulled: solve(A, pulled), lambda _, b: solve(A, b)
-    )
+        return solve(A, b)
+    # all that R depends on and that can be differentiated by becomes an argument: q, v, c, the force, and the weights that L closes over
+    R = jax.make_jaxpr(lambda a: missing_force(lagrangian, q, v, a, c, lattice) - force)(b)
+    return _root(R.jaxpr, A, b, R.consts)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _root(R, A, b: Float[Array, " dof"], given: list[Array]) -> Float[Array, " dof"]:
+    """The root a = A⁻¹ b of R(a, given) = A a − b. Its tangent is ȧ = −A⁻¹ Ṙ, R changing with what is given, at fixed a.
+
+    Those of A and b are left out, since they follow from the same things and Ṙ holds them; so nobody differentiates `expand`, unless a derivative
+    is differentiated again. `jax.lax.custom_root` has the same rule, but since jax 0.12 it transposes also what its rule leaves out, on arrays of
+    zeros: one gradient then takes the 6 + 6·dof passes of the operations besides the 12.
+    """
+    return solve(A, b)
+
+
+@_root.defjvp
+def _(R, primals, tangents):
+    A, _, given = primals
+    a = _root(R, *primals)  # by this rule in turn, where a derivative is differentiated again
+    return a, -solve(A, jax.jvp(lambda given: jax.core.eval_jaxpr(R, given, a)[0], (given,), (tangents[2],))[1])
 
 
 def missing_force(lagrangian: Lagrangian, q, v, a, c, lattice: bool = False) -> Float[Array, " dof"]:

@@ -133,6 +133,24 @@ def test_an_accepted_baseline_passes_and_a_change_does_not_until_it_is_accepted(
     assert (alone / "history.svg").stat().st_size > 1000
 
 
+def test_the_baseline_of_one_jax_leaves_that_of_another_as_it_is(alone, monkeypatch):
+    """As where two machines, or two Pythons, make one after the other."""
+    here, machine = identity.versions(), gate.machine()
+    said(gate.baseline)
+    monkeypatch.setattr(gate.identity, "versions", lambda: {**here, "jax": "0.0.1"})
+    monkeypatch.setattr(gate, "machine", lambda: "another machine")
+    monkeypatch.setattr(gate, "measured", lambda cache, only="": (changed(flops=2000), dict.fromkeys(BASE, 0.6)))
+    assert "flops is" not in said(gate.baseline)[1]
+    assert said(gate.check, None)[0] == 0
+    versions = json.loads(gate.BASELINE.read_text())["jax"]
+    assert {version: (entry["machine"], entry["figures"]) for version, entry in versions.items()} == {
+        here["jax"]: (machine, BASE),
+        "0.0.1": ("another machine", changed(flops=2000)),
+    }
+    assert "jax 0.0.1" in (drawn := (alone / "history.svg").read_text())
+    assert f"jax {here['jax']}" in drawn
+
+
 def test_another_commit_that_is_asked_for_must_be_there(alone):
     said(gate.baseline)
     with pytest.raises(gate.GateError, match="no commit nonsense"):

@@ -76,29 +76,6 @@ def test_accelerations_and_their_derivatives_are_those_of_the_published_form(n):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize(("n", "lattice"), [(2, False), (4, False), (3, True), (7, True)])
-def test_the_derivative_rule_sees_a_force_that_depends_on_the_state_and_works_on_a_ring(n, lattice):
-    q, v, weights = jnp.asarray(random(1, n)), jnp.asarray(random(2, n)), jnp.asarray(random(3, 6 if lattice else 2 * n, 5))
-
-    def L(weights):
-        w = random(100, 5)
-        return lambda q, v, c: 0.5 * (v[1] ** 2 if lattice else v @ v) + 0.1 * jnp.tanh(jnp.concatenate([q, v]) @ weights) @ w
-
-    def force(weights, q, v):
-        return -0.3 * v + jnp.sin(q) * weights[0, 0]
-
-    def by_rule(weights, q, v):
-        return mechanics.euler_lagrange(L(weights), q, v, jnp.zeros(0), force(weights, q, v), lattice)
-
-    def operation_by_operation(weights, q, v):
-        A, pull = mechanics.expand(mechanics.total(L(weights), lattice), q, v, jnp.zeros(0))
-        return jnp.linalg.solve(A, pull + force(weights, q, v))
-
-    ours, direct = (jax.tree.leaves(compiled(jax.jacrev(form, (0, 1, 2)))(weights, q, v)) for form in (by_rule, operation_by_operation))
-    for a, b in zip(ours, direct, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
-
-
 def passes(form, n, width=200):
     """Passes through a network that one gradient of the mean |acceleration| takes, a value counting 1."""
     ones = (1.0,) * n
