@@ -5,7 +5,7 @@ What a verdict or a page reads is kept to the last bit; what is only drawn, and 
 * results stay as they are, and so do all curves that Table 1, the page on symmetries and published figures read, energy errors at the times
   that they read, and the motion that is drawn;
 * other energy and rollout errors, and evidence of runs that decide nothing, keep 9 bits behind the point: 0.1 %;
-* of runs that no figure draws, errors stay at a tenth of the times, and no motion;
+* rollout errors, and both errors of runs that no figure draws, stay at about ten times, and of these runs no motion;
 * trained parameters stay of one run of each cell of the plain grid and of Table 1, the first seed that has them, in float32.
 
 What was packed, unpacked and packed again is the same to the byte.
@@ -28,9 +28,9 @@ from bench.worker import MOTION
 
 BITS = 9  # behind the point, of what is rounded: relative errors of up to 2⁻¹⁰
 TIMES = (EARLY, 20.0, HORIZON)  # s, and the last: at which energy errors are read (claims.py, literature.py)
-POINTS = 10  # in time, besides, of runs that no figure draws
+POINTS = 10  # in time, besides, of what no figure draws
 IN_TIME = ("energy_error", "rollout_error")
-ALWAYS_READ = ("time", "rollout_error_of_start", "training_")  # beginnings of the names of curves that are read of every run
+ALWAYS_READ = ("time", "rollout_time", "rollout_error_of_start", "training_")  # beginnings of the names of curves that are read of every run
 TABLES = ("results.csv", "runs.csv", "speed.csv", "table.md", "table1.md", "table1.csv", "table1.tex", "symmetry.md", "published.md", "published.csv")
 FIRST = ("schema", "why", "diverged_at_step")  # of a result, as `results.write` orders it
 OURS = (*results.MANIFESTS, *TABLES, "report.html", "figures", "runs", "logs", locks.NAME)  # what a results folder holds
@@ -65,28 +65,35 @@ def rounded(values: np.ndarray) -> np.ndarray:
 
 
 def kept(curves: dict[str, np.ndarray], decides: bool, drawn: bool) -> dict[str, np.ndarray]:
-    """What is kept of a run's curves. `decides`: Table 1 and the symmetries may read them; `drawn`: figures draw its errors and its motion."""
-    time = curves.get("time", np.zeros(0))
-    read = {int(np.abs(time - at).argmin()) for at in TIMES if len(time)} | ({len(time) - 1} if len(time) else set())
-    frames = np.arange(len(time))
-    if not drawn and len(time) > 2 * POINTS:
-        every = -(-len(time) // POINTS)
-        frames = np.array([i for i in frames if (len(time) - 1 - i) % every == 0 or i in read])
-    exact = np.isin(frames, list(read))
+    """What is kept of a run's curves. `decides`: Table 1 and the symmetries may read them; `drawn`: figures draw its errors and its motion.
+
+    Where a rollout error has fewer times than an energy error, they are its `rollout_time`.
+    """
     found = {}
     for name, values in curves.items():
-        if name == "time":
-            found[name] = values[frames]
-        elif name in IN_TIME and values.shape[-1] == len(time):
-            chosen = values[..., frames]
-            found[name] = np.where(exact, chosen, rounded(chosen)) if name == "energy_error" else rounded(chosen)
+        if name in IN_TIME:
+            time = curves.get("rollout_time", curves["time"]) if name == "rollout_error" else curves["time"]
+            frames, read = _frames(time, drawn and name == "energy_error")
+            found[name] = rounded(values[..., frames])
+            if name == "energy_error":
+                found[name] = np.where(read, values[..., frames], found[name])
+            found["time" if name == "energy_error" else "rollout_time"] = time[frames]
         elif name in MOTION:
             found |= {name: values} if drawn else {}
         elif decides or name.startswith(ALWAYS_READ):
-            found[name] = values
+            found.setdefault(name, values)
         else:
             found[name] = rounded(values)
-    return found
+    return dict(sorted(found.items()))
+
+
+def _frames(time: np.ndarray, every: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(indices of the times that are kept, whether something reads the errors there); those that are read, and all or about `POINTS` besides."""
+    count = len(time)
+    read = {count - 1, *(int(np.abs(time - at).argmin()) for at in TIMES)}
+    step = 1 if every or count <= 2 * POINTS else -(-count // POINTS)
+    frames = np.array([i for i in range(count) if (count - 1 - i) % step == 0 or i in read])
+    return frames, np.isin(frames, list(read))
 
 
 def cells(source: Path) -> dict[str, packed.Cell]:

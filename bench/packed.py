@@ -4,8 +4,9 @@
 results through that file sees no difference. Unpacked, a file is a line of JSON, then bytes: `xz -dc FILE | head -1` shows the line. It says
 
 * `results`: of every run what its `result.json` would say, stamped as there;
-* `arrays`: of every array of curves or of parameters its kind, name and type, and its shape in each run (null: that one has none). The bytes of all
-  follow in this order, little-endian, so that equal things lie side by side and compress.
+* `arrays`: of every array of curves or of parameters its kind, name and type, and its shape in each run (null: that one has none). The numbers of all
+  follow in this order, little-endian, of each array the first bytes of all runs' numbers, then the second ones, and so on: equal things lie side by
+  side and compress.
 
 The same content gives the same bytes with the same version of liblzma. The stream carries the SHA-256 of all that it holds, and the line a stamp
 of its own.
@@ -27,8 +28,7 @@ SUFFIX = ".xz"
 SCHEMA = 1
 LIMIT = 2**28  # bytes of a cell, unpacked
 NUMBERS = "biuf"  # kinds of types that an array may have
-# four bytes a number: the compressor is told where in a number it is
-FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 2, "pb": 2}]
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]  # bytes that say nothing of each other's places
 Arrays = dict[str, np.ndarray]
 
 
@@ -61,10 +61,15 @@ def encode(cell: Cell) -> bytes:
     index, pieces = [], []
     for (kind, name, dtype), found in sorted(columns.items()):
         index.append([kind, name, dtype, [list(found[run].shape) if run in found else None for run in cell.results]])
-        pieces += [found[run].tobytes() for run in cell.results if run in found]
+        pieces.append(_transposed(b"".join(found[run].tobytes() for run in cell.results if run in found), -1, np.dtype(dtype).itemsize))
     head = sealed.stamped({"schema": SCHEMA, "results": list(cell.results.values()), "arrays": index})
     line = json.dumps(head, allow_nan=False, ensure_ascii=False).encode()
     return lzma.compress(b"\n".join([line, b"".join(pieces)]), check=lzma.CHECK_SHA256, filters=FILTERS)
+
+
+def _transposed(data: bytes, rows: int, columns: int) -> bytes:
+    """Bytes as a matrix [rows, columns], column by column."""
+    return np.frombuffer(data, np.uint8).reshape(rows, columns).T.tobytes()
 
 
 def write(path: Path, cell: Cell) -> None:
@@ -107,11 +112,16 @@ def decode(path: Path, content: bytes) -> Cell:
     for kind, name, dtype, shapes in head["arrays"]:
         if np.dtype(dtype).kind not in NUMBERS:
             raise ValueError(f"{name} holds no numbers")
-        for run, shape in zip(found.results, shapes, strict=True):
+        width, sizes = np.dtype(dtype).itemsize, [0 if shape is None else math.prod(shape) for shape in shapes]
+        if min(sizes) < 0 or at + width * sum(sizes) > len(data):
+            raise ValueError(f"it holds less of {name} than it says")
+        numbers = np.frombuffer(_transposed(data[at : at + width * sum(sizes)], width, -1), dtype)
+        at += numbers.nbytes
+        ends = np.cumsum(sizes)
+        for run, shape, size, end in zip(found.results, shapes, sizes, ends, strict=True):
             if shape is not None:
-                array = np.frombuffer(data, dtype, math.prod(shape), at).reshape(shape)
+                array = numbers[end - size : end].reshape(shape)
                 {"curves": found.curves, "parameters": found.parameters}[kind].setdefault(run, {})[name] = array
-                at += array.nbytes
     if at != len(data):
         raise ValueError("it holds more than it says")
     return found

@@ -209,15 +209,17 @@ def test_what_is_read_is_kept_to_the_last_bit_and_keeping_twice_changes_nothing(
         i, j = (np.abs(c["time"] - at).argmin() for c in (curves, once))
         assert curves["time"][i] == once["time"][j]
         np.testing.assert_array_equal(curves["energy_error"][:, i], once["energy_error"][:, j])
-    assert len(once["time"]) == once["rollout_error"].shape[1]
+    assert len(once["time"]) == once["energy_error"].shape[1]
+    assert len(once["rollout_time"]) == once["rollout_error"].shape[1]
     assert (len(once["time"]) == 300) == drawn
-    assert len(once["time"]) in (300, *range(10, 15))
+    assert {len(once["time"]), len(once["rollout_time"])} <= {300, *range(10, 15)}
+    assert set(once["rollout_time"]) <= set(curves["time"])
     assert ("prediction" in once) == drawn
     for name in names:
         assert (once[name].tobytes() == curves[name].tobytes()) == (decides or name != "interval_error")
         np.testing.assert_allclose(once[name], curves[name], rtol=1e-3)
-    between = np.isin(curves["time"], once["time"])
-    np.testing.assert_allclose(once["energy_error"], curves["energy_error"][:, between], rtol=1e-3)
+    for name, time in zip(pack.IN_TIME, ("time", "rollout_time"), strict=True):
+        np.testing.assert_allclose(once[name], curves[name][:, np.isin(curves["time"], once[time])], rtol=1e-3)
 
 
 def test_every_time_that_something_reads_is_kept():
