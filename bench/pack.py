@@ -115,9 +115,17 @@ def cells(source: Path) -> dict[str, packed.Cell]:
             content["curves"] = {"file": results.CURVES, "sha256": results.digest(cell.curves[run])}
         cell.results[run] = sealed.stamped(content)
         trained = run in decide and row["status"] == "finished" and row["seed"] is not None
-        if trained and not cell.parameters and (leaves := checkpoints.parameters(where)) is not None:
+        if trained and not cell.parameters and (leaves := _parameters(where)) is not None:
             cell.parameters[run] = leaves
     return found
+
+
+def _parameters(run: Path) -> packed.Arrays | None:
+    """Those of a run; None where there are none. Raises `ResultsError` where they are damaged."""
+    try:
+        return checkpoints.parameters(run)
+    except sealed.Damaged as error:
+        raise results.ResultsError(f"{error}: remove {run}, and `bench run` makes it again") from error
 
 
 # commands -------------------------------------------------------------------------------------------------------------
@@ -156,7 +164,7 @@ def pack(options: PackOptions, console: Console) -> int:
             for name, cell in found.items():
                 packed.write(partial / "runs" / name, cell)
             derived.write(partial)
-            there = [] if packed.is_packed(source) else [name for name in TABLES if (source / name).exists()]
+            there = [] if packed.is_packed(source) else [name for name in TABLES if (source / name).exists() and (partial / name).exists()]
             if changed := [name for name in there if (source / name).read_bytes() != (partial / name).read_bytes()]:
                 raise results.ResultsError(f"packing {source} would change {', '.join(changed)}: something is read that bench/pack.py does not keep")
 
@@ -181,6 +189,8 @@ def unpack(options: Options, console: Console) -> int:
     """
     source, target = options.source, options.target
     require_not_reference(target)
+    if packed.is_packed(target):
+        raise Unwritable(f"{target} holds packed results: give a folder that runs can be added to")
     rows, holes = grid.read_all(source)
     with locks.held(target):
         for file in grid.manifests(source):

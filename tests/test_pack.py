@@ -149,6 +149,17 @@ def test_a_damaged_cell_is_no_model(made, tmp_path):
         packs(copy, tmp_path / "again")
 
 
+def test_damaged_parameters_are_not_packed(made, tmp_path):
+    copy = shutil.copytree(made[0], tmp_path / "copy")
+    where = grid.folder(copy, grid.Cell(TINY, *CELL).run_id(0))
+    flip(where / results.PARAMETERS / sealed.MANIFEST)
+    with pytest.raises(results.ResultsError, match="is damaged.*: remove .* and `bench run` makes it again"):
+        packs(copy, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+    with pytest.raises(Unwritable, match="give a folder that runs can be added to"):
+        unpacks(made[2], shutil.copytree(made[2], tmp_path / "packed"))
+
+
 def test_show_and_table_read_a_packed_folder(made, tmp_path, capsys):
     copy = shutil.copytree(made[2], tmp_path / "copy")
     assert cli.main(["show", "relativistic_particle-hnn-s0", "--folder", str(copy)]) == 0
