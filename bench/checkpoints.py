@@ -1,6 +1,7 @@
 """Arrays on disk, by orbax, and never believed unchecked: orbax by itself loads a flipped byte silently.
 
-`save` and `restore` hold any tree of arrays: trained parameters, and `Checkpoints` the last two states of a training in progress.
+`save` and `restore` hold any tree of arrays: trained parameters, and `Checkpoints` the last two states of a training in progress. orbax is imported
+where it is needed: packed parameters (`bench/packed.py`) are loaded without it.
 """
 
 import errno
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from bench import sealed
+from bench import packed, results, sealed
 from bench.sealed import Damaged
 from bench.train import Snapshot, column
 
@@ -44,6 +45,8 @@ def digest(tree: Any) -> str:
 
 def save(folder: Path, tree: Any, notes: dict | None = None, of: str = "") -> None:
     """Writes a tree of arrays, with notes and what it belongs to, into a sealed folder. Raises `OSError` if there is no space."""
+    import orbax.checkpoint as ocp
+
     leaves = _by_path(tree)
 
     def fill(partial: Path) -> None:
@@ -63,9 +66,11 @@ def restore(folder: Path, like: Any, of: str | None = None) -> tuple[Any, dict]:
 
     Raises `FileNotFoundError`, `Damaged`, or `ValueError` if the arrays are those of another architecture.
     """
+    import orbax.checkpoint as ocp
+
     notes = sealed.unseal(folder, of)
     expected = _by_path(like)
-    shapes = {path: (leaf.shape, str(leaf.dtype)) for path, leaf in expected.items()}
+    shapes = _shapes(expected)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             found = checkpointer.metadata((folder / ARRAYS).absolute()).item_metadata or {}
@@ -79,6 +84,37 @@ def restore(folder: Path, like: Any, of: str | None = None) -> tuple[Any, dict]:
         if notes["leaves"].get(path) != _sum(leaf):
             raise Damaged(f"{folder} is damaged: the checksum of {path} does not fit")
     return jax.tree.unflatten(jax.tree.structure(like), [saved[path] for path in expected]), notes
+
+
+def leaves(folder: Path, of: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
+    """({path: leaf}, notes) of a tree as it was saved, whatever its structure. Raises `FileNotFoundError` or `Damaged`."""
+    import orbax.checkpoint as ocp
+
+    sealed.unseal(folder, of)
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.metadata((folder / ARRAYS).absolute()).item_metadata or {}
+    saved, notes = restore(folder, {path: np.zeros(of_leaf.shape, of_leaf.dtype) for path, of_leaf in dict(found).items()}, of)
+    return {path: np.asarray(leaf) for path, leaf in saved.items()}, notes
+
+
+def parameters(run: Path) -> dict[str, np.ndarray] | None:
+    """{path: leaf} of what was trained in a run, in its folder or packed; None where it isn't there. Raises `Damaged`."""
+    found = packed.parameters(run)
+    if found is None and (run / results.PARAMETERS).is_dir():
+        found, _ = leaves(run / results.PARAMETERS, run.name)
+    return found
+
+
+def assemble(found: dict[str, np.ndarray], like: Any) -> Any:
+    """A tree like `like` of the leaves {path: leaf}. Raises `ValueError` if they are those of another architecture."""
+    expected = _by_path(like)
+    if _shapes(found) != _shapes(expected):
+        raise ValueError("the arrays are of another architecture")
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(found[path]) for path in expected])
+
+
+def _shapes(leaves: dict[str, Any]) -> dict[str, tuple]:
+    return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves.items()}
 
 
 def _numbered(folder: Path) -> dict[int, Path]:

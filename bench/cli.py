@@ -1,4 +1,4 @@
-"""The command line: `python -m bench run | table1 | published | table | list | show | tune | speed | perf | doctor | clean`."""
+"""The command line: `python -m bench run | table1 | published | table | pack | unpack | list | ...`."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from rich.console import Console
 
 import models
 import systems
-from bench import clean, derived, doctor, gate, grid, pool, presets, results, sealed, sheet, speed, table1, tables, ticks
+from bench import clean, derived, doctor, gate, grid, pack, pool, presets, results, sealed, sheet, speed, table1, tables, ticks
 from bench.data import DataError
 from bench.floors import FLOORS
 from bench.locks import Busy
@@ -35,6 +35,8 @@ USAGE = """usage: python -m bench COMMAND [--help]
   published [PRESET] [options]
                             published figures beside ours, and the LNN's recipe part by part: run what is missing, write both tables
   table [FOLDER]            write and show the tables of a results folder again
+  pack FROM TO | unpack FROM TO
+                            a results folder as it is committed, one file a cell; back into one that runs can be added to
   list                      systems, models and presets
   show RUN                  all that is known of one run: its name, or the beginning of it
   tune [PRESET] [options]   search each model's learning rate on validation data
@@ -58,8 +60,6 @@ class Options:
     """results folder; None: results/latest/PRESET"""
     workers: int = field(default_factory=pool.cores)
     """processes, each with one thread"""
-    reference: bool = False
-    """allow an output among the committed reference results (make reference)"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that knows no θ gets a question mark
     console = Console()
     commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
-    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1, "published": _published}
+    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1, "published": _published, "pack": _pack, "unpack": _unpack}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format(presets=", ".join(PRESETS)), end="")
         return 0 if arguments else 2
@@ -168,7 +168,7 @@ def _options(arguments: list[str], command: str, kind: type = Options, **fields)
 def _run(arguments: list[str], console: Console) -> int:
     name, options = _options(arguments, "run")
     output = options.output or Path("results/latest") / name
-    return run(name, options.preset, output, CACHE, options.workers, console, options.reference)
+    return run(name, options.preset, output, CACHE, options.workers, console)
 
 
 @dataclass(frozen=True)
@@ -188,17 +188,17 @@ def _table1(arguments: list[str], console: Console) -> int:
         row, model = options.explain
         ticks.explain(table1.TableOne(output), row, model, console)
         return 0
-    return run_table1(name, options.preset, options.most_seeds, output, CACHE, options.workers, console, options.reference)
+    return run_table1(name, options.preset, options.most_seeds, output, CACHE, options.workers, console)
 
 
 def _published(arguments: list[str], console: Console) -> int:
     name, options = _options(arguments, "published", seeds=tuple(range(ENOUGH)))
-    return run_published(name, options.preset, options.output or Path("results/latest") / name, CACHE, options.workers, console, options.reference)
+    return run_published(name, options.preset, options.output or Path("results/latest") / name, CACHE, options.workers, console)
 
 
 def _tune(arguments: list[str], console: Console) -> int:
     _, options = _options(arguments, "tune")
-    require_not_reference(options.output or Path(), options.reference)
+    require_not_reference(options.output or Path())
     return tune(options.preset, options.output or Path("results/latest/tuning"), CACHE, options.workers, console)
 
 
@@ -263,6 +263,14 @@ def _table(arguments: list[str], console: Console) -> int:
     tables.show(options.folder, console, options.metrics)
     console.print(f"Report: {options.folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 1 if holes else 0
+
+
+def _pack(arguments: list[str], console: Console) -> int:
+    return pack.pack(parse(pack.PackOptions, arguments, "pack"), console)
+
+
+def _unpack(arguments: list[str], console: Console) -> int:
+    return pack.unpack(parse(pack.Options, arguments, "unpack"), console)
 
 
 def _first_line(text: str | None) -> str:

@@ -138,7 +138,7 @@ def _wrong(what: str, path: Path, error: Exception, todo: str) -> Finding:
     if isinstance(error, OSError):
         todo = "make it readable" if isinstance(error, PermissionError) else todo
         return Finding(WRONG, what, f"{error.filename or path} cannot be read ({error.strerror or error})", todo)
-    said = str(error).removesuffix(": `bench run` makes it again").removeprefix("damaged: ") or type(error).__name__
+    said = str(error).removesuffix(f": {results.AGAIN}").removesuffix(f": {results.RESTORE}").removeprefix("damaged: ") or type(error).__name__
     return Finding(WRONG, what, said if str(path) in said else f"{path} is damaged: {said}", todo)
 
 
@@ -181,9 +181,9 @@ def result_folders(root: Path) -> Iterator[Finding]:
 def _results(folder: Path, todo: str) -> Iterator[Finding]:
     rows, holes = grid.read_all(folder)
     named = [*(row["run"] for row in rows), *holes]
-    for run, why in holes.items():
-        if why.startswith("damaged"):
-            yield _wrong("results", grid.folder(folder, run), ValueError(why), todo)
+    damaged = {why: run for run, why in holes.items() if why.startswith("damaged")}  # all runs of a packed cell for one reason
+    for why, run in damaged.items():
+        yield _wrong("results", grid.folder(folder, run), ValueError(why), todo)
     older = {row["run"] for row in rows if "sha256" not in row}
     runs = [grid.folder(folder, run) for run in named if run not in older]
     folders = [path for run in runs for path in (run / results.PARAMETERS, *sorted((run / results.CHECKPOINTS).glob("[0-9]*")))]

@@ -132,7 +132,7 @@ def state(output: Path, cell: Cell, seed: int | None) -> str:
     """
     where = folder(output, cell.run_id(seed))
     untrained = "evaluate" if (where / results.PARAMETERS).is_dir() else "missing"
-    if not (where / results.RESULT).exists():
+    if not results.exists(where):
         return untrained
     result = results.read(where)
     if result["run"] != where.name:
@@ -188,7 +188,7 @@ def read_grid(output: Path, file: str = results.GRID) -> tuple[dict, list[dict],
     rows, holes = [], {}
     for run in manifest["runs"]:
         where = folder(output, run)
-        if not (where / results.RESULT).exists():
+        if not results.exists(where):
             holes[run] = "missing: it has not been run"
             continue
         try:

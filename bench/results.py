@@ -1,20 +1,23 @@
 """Results on disk: one `result.json` per run, the only source of truth. Tables and figures are derived from these files.
 
-A file that comes from elsewhere is checked before it is used: size, checksum, schema, and the type of all that is read from it.
+What is committed is packed, one file a cell (`bench/packed.py`): `exists`, `read` and `curves` read either form, and are told the folder that a run
+would have. A file that comes from elsewhere is checked before it is used: size, checksum, schema, and the type of all that is read from it.
 """
 
+import copy
 import hashlib
 import io
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from bench import migrations, sealed
+from bench import migrations, packed, sealed
 from bench.sealed import Damaged, write_atomically
 
 SCHEMA = 2
@@ -25,6 +28,7 @@ MANIFESTS = (GRID, TABLE1, PUBLISHED)
 LOST = ("failed", "timeout")  # without numbers; the next `bench run` tries them again
 RUN_NAME = re.compile(r"[a-z][a-z0-9_]*-[a-z][a-z0-9_]*(-s[0-9]+)?-[0-9a-f]{12}")  # so that no name leads out of a folder
 CURVES_LIMIT = 256 * 2**20  # bytes, unpacked
+AGAIN, RESTORE = "`bench run` makes it again", "`git restore` gets it back, or pack it again"  # what to do about damage, of what is packed
 
 
 class Curves(TypedDict):
@@ -91,21 +95,24 @@ def write_sealed(path: Path, content: dict) -> None:
 
 def read_sealed(path: Path, kind: str) -> dict:
     """A result or a grid (`kind`), brought to this schema. Raises `ResultsError`; for what is damaged, `DamagedResult`."""
-    again = "`bench run` makes it again"
     try:
-        content = sealed.read_json(path)
-        schema = content.get("schema")
-        if schema == SCHEMA:
-            sealed.check_stamp(path, content)
-            return content
-        if isinstance(schema, int) and schema > SCHEMA:
-            todo = f"update the code, or choose another folder{_if_damaged(path, content)}"
-            raise ResultsError(f"{path} has schema {schema}, this version reads up to {SCHEMA}: {todo}")
-        return migrations.migrate(path, kind, content)
+        return _of_this_schema(path, kind, sealed.read_json(path))
     except FileNotFoundError:
         raise ResultsError(f"there is no {path}: run `python -m bench run` first, or give another folder") from None
     except Damaged as error:
-        raise DamagedResult(f"{error}: {again}") from error
+        raise DamagedResult(f"{error}: {AGAIN}") from error
+
+
+def _of_this_schema(path: Path, kind: str, content: dict) -> dict:
+    """What a file holds, brought to this schema, its checksum verified. Raises `Damaged`, or `ResultsError` for a newer schema."""
+    schema = content.get("schema")
+    if schema == SCHEMA:
+        sealed.check_stamp(path, content)
+        return content
+    if isinstance(schema, int) and schema > SCHEMA:
+        todo = f"update the code, or choose another folder{_if_damaged(path, content)}"
+        raise ResultsError(f"{path} has schema {schema}, this version reads up to {SCHEMA}: {todo}")
+    return migrations.migrate(path, kind, content)
 
 
 def _if_damaged(path: Path, content: dict) -> str:
@@ -127,10 +134,28 @@ def write(folder: Path, result: dict, curves: dict[str, np.ndarray] | None = Non
     write_sealed(folder / RESULT, {"why": "", "diverged_at_step": None, **result})
 
 
+def exists(folder: Path) -> bool:
+    """Whether there is a result in a run's folder or, packed, beside it; what is damaged is there too."""
+    return (folder / RESULT).exists() or packed.holds(folder)
+
+
+def _packed(folder: Path, part: Callable[[Path], Any]) -> Any:
+    """A part of a run that is packed; None where it isn't, or has a folder, which is newer. Raises `DamagedResult`."""
+    try:
+        return None if (folder / RESULT).exists() else part(folder)
+    except Damaged as error:
+        raise DamagedResult(f"{error}: {RESTORE}") from error
+
+
 def read(folder: Path) -> dict:
-    """The result in a run's folder. Raises `ResultsError`; for what is damaged, `DamagedResult`."""
+    """The result of a run, in its folder or packed. Raises `ResultsError`; for what is damaged, `DamagedResult`."""
     path = folder / RESULT
-    result = read_sealed(path, "result")
+    content = _packed(folder, packed.result)
+    if content is None:
+        result = read_sealed(path, "result")
+    else:
+        path = packed.path_of(folder)
+        result = _packed(folder, lambda _: _of_this_schema(path, "result", copy.deepcopy(content)))
     for part in ("metrics", "speed"):
         if isinstance(result.get(part), dict):
             result[part] = sealed.numbers(result[part])
@@ -145,7 +170,7 @@ def read(folder: Path) -> dict:
     except (KeyError, TypeError) as error:
         raise DamagedResult(f"{path} lacks {error}: `bench run` makes it again") from error
     if result["status"] not in LOST:
-        _curves_of(folder, result)
+        _ = _curves_of(folder, result) if content is None else _packed_curves(folder, result)
     return result
 
 
@@ -175,8 +200,28 @@ def _curves_of(folder: Path, result: dict) -> bytes:
     return content
 
 
+def digest(curves: dict[str, np.ndarray]) -> str:
+    """SHA-256 of curves with their names, types and shapes: what a packed result says of its own."""
+    whole = hashlib.sha256()
+    for name, values in sorted(curves.items()):
+        whole.update(f"{name} {values.dtype.str} {values.shape} ".encode() + np.ascontiguousarray(values).tobytes())
+    return whole.hexdigest()
+
+
+def _packed_curves(folder: Path, result: dict) -> dict[str, np.ndarray] | None:
+    """The curves of a run that is packed; None where it isn't."""
+    if _packed(folder, packed.result) is None:
+        return None
+    found = _packed(folder, packed.curves)
+    if found is None or digest(found) != result["curves"]["sha256"]:
+        raise DamagedResult(f"{packed.path_of(folder)} holds no curves of {folder.name}, or others than its result names: {RESTORE}")
+    return found
+
+
 def curves(folder: Path, result: dict) -> dict[str, np.ndarray]:
     """The curves that a result names. Raises `DamagedResult` if they are not the ones that it was written with, or too large."""
+    if (found := _packed_curves(folder, result)) is not None:
+        return {name: values.copy() for name, values in found.items()}
     content = io.BytesIO(_curves_of(folder, result))
     try:
         with zipfile.ZipFile(content) as archive:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import derived, grid, identity, locks, pool, published, results, table1, tables, ticks
+from bench import derived, grid, identity, locks, packed, pool, published, results, table1, tables, ticks
 from bench.grid import Cell
 from bench.presets import Preset, require_signal
 from bench.progress import Progress, duration
@@ -21,13 +21,13 @@ class Unwritable(ValueError):
     """A results folder that cannot be written, or must not be."""
 
 
-def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console) -> int:
     """Runs what is missing or stale, then writes the tables. 0 if all runs are there afterwards, 1 if some failed.
 
     Everything that can be wrong with the request is found before any training: `ResultsError` for what a newer version wrote, `Unwritable`, `Busy`.
     A damaged result is said aloud, set aside and made again. A run that diverged is there: it is a result.
     """
-    with _held(output, cache, reference):
+    with _held(output, cache):
         _drop_of_others(output, preset, console)
         failed = _fill(name, preset, grid.cells(preset), results.GRID, output, cache, workers, console)
         holes, table = derived.write(output)
@@ -37,12 +37,12 @@ def run(name: str, preset: Preset, output: Path, cache: Path, workers: int, cons
         return 1 if failed or holes else 0
 
 
-def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: Path, workers: int, console: Console) -> int:
     """Runs what is missing of Table 1, up to `most_seeds` seeds of cells that more may decide, and writes it. 0 if all runs are there, else 1.
 
     Raises as `run`.
     """
-    with _held(output, cache, reference):
+    with _held(output, cache):
         seeds = {(cell.system, cell.model): len(preset.seeds) for cell in table1.cells(preset)}
         while True:
             cells = [Cell(replace(preset, seeds=_more(preset.seeds, count)), system, model) for (system, model), count in seeds.items()]
@@ -61,12 +61,12 @@ def run_table1(name: str, preset: Preset, most_seeds: int, output: Path, cache: 
         return 1 if failed else 0
 
 
-def run_published(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console, reference: bool = False) -> int:
+def run_published(name: str, preset: Preset, output: Path, cache: Path, workers: int, console: Console) -> int:
     """Runs what is missing beside published figures and of the LNN's recipe, and writes both tables. 0 if all runs are there, else 1.
 
     Raises as `run`.
     """
-    with _held(output, cache, reference):
+    with _held(output, cache):
         failed = _fill(name, preset, published.cells(preset), results.PUBLISHED, output, cache, workers, console)
         derived.write(output)
         published.show(published.Published(output), console)
@@ -75,9 +75,11 @@ def run_published(name: str, preset: Preset, output: Path, cache: Path, workers:
 
 
 @contextmanager
-def _held(output: Path, cache: Path, reference: bool):
+def _held(output: Path, cache: Path):
     """A results folder that may be written, for this process alone. Raises `Unwritable`, `Busy`."""
-    require_not_reference(output, reference)
+    require_not_reference(output)
+    if packed.is_packed(output):
+        raise Unwritable(f"{output} holds packed results: python -m bench unpack {output} FOLDER makes a folder that runs can be added to")
     for folder in (output, cache):
         _require_writable(folder)
     with locks.held(output):
@@ -155,7 +157,7 @@ def _states(output: Path, cells: list[Cell], console: Console, file: str) -> dic
     return states
 
 
-def require_not_reference(output: Path, allowed: bool) -> None:
+def require_not_reference(output: Path, allowed: bool = False) -> None:
     """Raises `Unwritable` if a folder lies among the committed results and it isn't those that are meant."""
     if not allowed and output.resolve().is_relative_to(REFERENCE.resolve()):
         raise Unwritable(f"{output} holds committed reference results: give another folder with --output, or accept new ones with make reference")

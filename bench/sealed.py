@@ -186,6 +186,42 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def replace(folder: Path, fill: Callable[[Path], Any]) -> None:
+    """Replaces a folder by one that `fill(path)` makes beside it, once that is whole and on the disk: until then, and if it fails, the old one stays.
+
+    What an interrupted replacement left is put in order first (`recover`).
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    recover(folder)
+    partial, before = _beside(folder), _before(folder)
+    try:
+        partial.mkdir()
+        fill(partial)
+        for path in (*_files(partial).values(), *(p for p in partial.rglob("*") if p.is_dir()), partial):
+            _flush(path)
+        if folder.exists():
+            folder.rename(before)
+        partial.rename(folder)
+        _flush(folder.parent)
+    finally:
+        recover(folder)
+
+
+def _before(folder: Path) -> Path:
+    """Where the old one is while a new one takes its place."""
+    return folder.with_name(f".{folder.name}.before{PARTIAL}")
+
+
+def recover(folder: Path) -> None:
+    """Puts a folder back that was moved aside for a new one which never came, and removes all else that an interrupted replacement left."""
+    if _before(folder).is_dir() and not os.path.lexists(folder):
+        _before(folder).rename(folder)
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if not (path.name.startswith(f".{folder.name}.") and path.name.endswith(PARTIAL)):
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def unseal(folder: Path, of: str | None = None) -> dict:
     """The notes of a sealed folder, after every file in it was compared with its manifest.
 

@@ -104,7 +104,7 @@ def test_the_default_is_the_laptop_preset():
     assert PRESETS["laptop"].seeds == (0, 1, 2)
 
 
-@pytest.mark.parametrize("command", ["", "run", "table", "show", "tune"])
+@pytest.mark.parametrize("command", ["", "run", "table", "show", "tune", "pack", "unpack"])
 def test_help_explains_itself(command, capsys):
     try:
         code = cli.main([*command.split(), "--help"])
@@ -122,9 +122,9 @@ def test_help_explains_itself(command, capsys):
             "--checkpoint-seconds",
             "--time-limit",
             "--memory-limit",
-            "--reference",
         ):
             assert field in said
+    assert ("--reference" in said) == (command in ("table", "pack"))
 
 
 def test_list_names_every_row(capsys):
@@ -161,6 +161,8 @@ COMMITTED = {
     "run smoke --output link": "holds committed reference results",
     "tune smoke --output {}/laptop": "holds committed reference results",
     "table {}/laptop": "holds committed reference results",
+    "pack out {}/laptop": "holds committed reference results",
+    "unpack out {}/new": "holds committed reference results",
 }
 
 
