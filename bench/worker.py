@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # imported in the worker itself: JAX must not start before it
 
 Kind = Literal["run", "measure", "tune"]  # run: what is missing of training and evaluation
 NO_SPACE = "no space left"  # status of a job that ended since the disk is full
+REFUSED = "refused"  # status of runs that were not begun, since what would run is not what was named
 PATIENCE = 10.0  # s, for which a run's folder may be locked by a process that is about to end
 ENDING = threading.Event()  # this process was asked to end
 KEPT = 10  # systems whose data a process keeps
@@ -38,6 +39,14 @@ class Job:
     output: Path
     cache: Path
     attempt: int = 1  # of the first of the seeds
+
+    def __post_init__(self):
+        with suppress(OSError):  # there is no such row: the worker says so
+            _ = self.cell.rows, self.cell.files  # the process that names runs looks at their code, and sends with the cell what it saw
+
+
+class Changed(RuntimeError):
+    """What this process imported is not what the runs of a job are named after."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,8 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
                 perform(job, connection.send)
             except Interrupted:
                 return
+            except Changed as error:
+                connection.send(Event("finished", -1, status=REFUSED, why=str(error)))
             except Exception as error:
                 what = NO_SPACE if sealed.is_full(error) else traceback.format_exc(limit=-1).strip().splitlines()[-1]
                 with suppress(OSError):  # where the disk is full, the log is too
@@ -134,12 +145,13 @@ def alone(connection: Connection, log: Path, cache: Path, module: str, name: str
 
 
 def perform(job: Job, send) -> None:
-    """Does one job, run by run. Each run's result is on disk before `done` is sent."""
+    """Does one job, run by run. Each run's result is on disk before `done` is sent. Raises `Changed`, with nothing done."""
     import jax
 
     from bench import measure, train
     from bench.floors import FLOORS
 
+    _refuse_changed(job)
     cell, evaluate = job.cell, _evaluator(job, send)
     system, dataset = evaluate.system, evaluate.data
     if cell.is_floor:
@@ -147,7 +159,8 @@ def perform(job: Job, send) -> None:
         floor = FLOORS[cell.model](system, dataset)
         with locks.held(_folder(job, None), PATIENCE):
             if job.kind == "run":
-                _write(job, None, "finished", *evaluate(floor), provenance.clock())
+                metrics, curves, made = _evaluated(job, None, evaluate, floor)
+                _write(job, None, "finished", metrics, curves, made or provenance.of(provenance.clock()))
             if cell.shown(None) and (job.kind == "measure" or cell.preset.haste):
                 _add_speed(job, None, measure.speed_with_longer_steps(floor, evaluate))
         send(Event("done", None, status="finished"))
@@ -169,6 +182,25 @@ def perform(job: Job, send) -> None:
         for seeds in cell.programs(of_job):
             _run(job, seeds, trainer, evaluate, send)
     jax.clear_caches()
+
+
+def _refuse_changed(job: Job) -> None:
+    """Raises `Changed` unless the files that this process has imported are those that the job's runs are named after.
+
+    A file is looked at once, after its import: what is saved to it later doesn't run here.
+    """
+    from bench import identity, parts  # noqa: F401  (imports all that evaluates)
+
+    cell = job.cell
+    try:
+        cell.get_system()
+        if not cell.is_floor:
+            cell.get_model()
+        here = identity.files(cell.system, None if cell.is_floor else cell.model)
+    except (SyntaxError, OSError) as error:  # the process that sent the job could read it
+        raise Changed(f"{error.filename} has changed since the run began ({error}): run again") from error
+    if different := sorted(path for path in here.keys() | cell.files.keys() if here.get(path) != cell.files.get(path)):
+        raise Changed(f"{', '.join(different)} has changed since the run began: run again")
 
 
 _evaluators: dict[tuple[Path, str], "Evaluator"] = {}
@@ -259,11 +291,29 @@ def _trained_before(job: Job, seed: int, trainer, send):
 def _finish(job: Job, seed, trainer, evaluate, clock) -> str:
     """Evaluates what was trained and writes the result; returns its status."""
     trained, notes = _read_trained(job, seed, trainer)
-    metrics, curves = evaluate(trained.model)
+    metrics, curves, made = _evaluated(job, seed, evaluate, trained.model)
     curves = {**{f"training_{name}": values for name, values in trained.history.items()}, **curves}
     status = "finished" if trained.diverged_at is None else "diverged"
-    _write(job, seed, status, trained.metrics() | metrics, curves, clock, trainer, trained, notes)
+    _write(job, seed, status, trained.metrics() | metrics, curves, made or provenance.of(clock), trainer, trained, notes)
     return status
+
+
+def _evaluated(job: Job, seed, evaluate, model) -> tuple[dict, dict, dict | None]:
+    """Metrics and curves of a model, or of a floor: what an earlier result has of them, completed, and where that was made (None: all is new)."""
+    from bench import checkpoints, parts, results
+
+    where, cell = _folder(job, seed), job.cell
+    todo, before, made = [parts.WHOLE, *parts.numbers(cell)], ({}, {}), None
+    with suppress(results.ResultsError):  # there is none, or none that is whole
+        result = results.read(where)
+        missing = parts.missing(result["provenance"], cell)
+        same = result["status"] not in results.LOST and result.get("parameters") == (None if cell.is_floor else checkpoints.digest(model))
+        if same and parts.WHOLE not in missing:
+            todo, before, made = missing, (result["metrics"], results.curves(where, result)), result["provenance"]
+            now = provenance.of(provenance.clock())
+            later = dict.fromkeys(missing, {name: now[name] for name in ("commit", "dirty", "written")})
+            made = {**made, "completed": {**made.get("completed", {}), **later}}
+    return *parts.measured(todo, before, evaluate, model), made
 
 
 def _old_speed(job: Job, seed) -> dict:
@@ -284,7 +334,7 @@ def _add_speed(job: Job, seed, speed: dict) -> None:
     results.write(where, {**result, "speed": speed})
 
 
-def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained=None, notes=None) -> None:
+def _write(job: Job, seed, status, metrics, curves, made: dict, trainer=None, trained=None, notes=None) -> None:
     from dataclasses import asdict
 
     from bench import checkpoints, identity, results
@@ -292,7 +342,7 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
     cell, notes = job.cell, notes or {}
     if not cell.shown(seed):
         curves = {name: values for name, values in curves.items() if name not in MOTION}
-    configuration = cell.configuration()
+    configuration = identity.plain(cell.configuration())
     result = {
         "run": cell.run_id(seed),
         "system": cell.system,
@@ -300,20 +350,18 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
         "seed": seed,
         "status": status,
         "diverged_at_step": None if trained is None else trained.diverged_at,
-        "configuration": {name: value if isinstance(value, dict) else asdict(value) for name, value in configuration.items()},
+        "configuration": configuration,
         "configuration_hash": identity.digest(identity.canonical(configuration)),
         "scales": None if trainer is None else asdict(trainer.scales),
         "metrics": metrics,
         "speed": _old_speed(job, seed),
         "parameters": None if trained is None else checkpoints.digest(trained.model),
         "provenance": {
-            **provenance.of(clock),
+            **made,
             "execution": cell.execution,
             "attempt": notes.get("attempt", job.attempt),
             "resumed_at": notes.get("resumed_at", []),
-            "training_code": cell.training_code,
-            "evaluation_code": cell.evaluation_code,
-            "shared_code": identity.shared_code(),
+            **cell.code,
         },
     }
     results.write(_folder(job, seed), result, curves)
