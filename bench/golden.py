@@ -62,7 +62,7 @@ class Short:
     evaluator: Evaluator
 
     def __call__(self, nudge: int = 0) -> dict[str, Numbers]:
-        """Losses of all steps and sizes of all parameters (training); metrics, and means of curves (evaluation). `nudge`: of first weights, a seed."""
+        """Losses of all steps, sizes of all parameters (training); metrics, means of curves (evaluation). `nudge`: a seed, to move first weights."""
         model, losses = self.trained(nudge)
         thirds = np.array_split(losses, 3)
         sizes = [float(np.linalg.norm(leaf)) for leaf in jax.tree.leaves(model)]
@@ -77,10 +77,8 @@ class Short:
         if nudge:
             rng = np.random.default_rng(nudge)
             model = jax.tree.map(lambda w: np.nextafter(w, rng.choice([-np.inf, np.inf], w.shape).astype(w.dtype)), model)
-        losses = []
-        for _, model, _, of_chunk in self.trainer.chunks((0,), [Snapshot(0, model, state, key, history={})]):  # noqa: B007
-            losses.append(of_chunk[0])
-        return model, np.concatenate(losses)
+        chunks = list(self.trainer.chunks((0,), [Snapshot(0, model, state, key, history={})]))
+        return chunks[-1][1], np.concatenate([losses[0] for *_, losses in chunks])
 
 
 @cache
@@ -133,11 +131,13 @@ def path(cell: str) -> Path:
 
 def write(cell: str, found: list[dict[str, Numbers]]) -> None:
     """Keeps the first of what was found, with the spread of all."""
-    first = found[0]
-    spread = {
-        part: {name: [float(s) for s in np.max([np.abs(np.subtract(other[part][name], values)) for other in found[1:]], axis=0)] for name, values in of.items()}
-        for part, of in first.items()
-    }
+    first, *others = found
+
+    def spread_of(part: str, name: str, values: list[float]) -> list[float]:
+        distances = [[0.0 if a == b else abs(a - b) for a, b in zip(other[part][name], values, strict=True)] for other in others]
+        return np.max(distances, axis=0).tolist()
+
+    spread = {part: {name: spread_of(part, name, values) for name, values in of.items()} for part, of in first.items()}
     code = {"training": train.TRAINING, "evaluation": evaluate.EVALUATION}
     results.write_json(path(cell), {**code, "numbers": first, "spread": spread})
 
@@ -145,16 +145,23 @@ def write(cell: str, found: list[dict[str, Numbers]]) -> None:
 def read(cell: str) -> dict:
     """What is kept of a cell. Raises `FileNotFoundError`, which says what to do."""
     try:
-        return json.loads(path(cell).read_text(encoding="utf-8"))
+        kept = json.loads(path(cell).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"there are no golden numbers of {cell}: write them with python -m bench accept --golden") from None
+    for content in (*kept["numbers"].values(), *kept["spread"].values()):
+        content |= {name: [float(value) for value in values] for name, values in content.items()}  # an infinite one is a word in JSON
+    return kept
 
 
 def differences(kept: dict, now: dict[str, Numbers]) -> list[str]:
     """What to say of numbers that are not what is kept of them: nothing where they are."""
     numbers = {"training": ("TRAINING", "bench/train.py", train.TRAINING), "evaluation": ("EVALUATION", "bench/evaluate.py", evaluate.EVALUATION)}
     again = "write the golden numbers anew with python -m bench accept --golden"
-    raised = [f"{name} in {file} is {value}, the golden numbers are of {kept[part]}: {again}" for part, (name, file, value) in numbers.items() if value != kept[part]]
+    raised = [
+        f"{name} in {file} is {value}, the golden numbers are of {kept[part]}: {again}"
+        for part, (name, file, value) in numbers.items()
+        if value != kept[part]
+    ]
     if raised:
         return raised
     lines = []
@@ -191,7 +198,7 @@ def rewrite(cells: tuple[str, ...], cache: Path) -> Iterator[str]:
 
 
 def ask(root: Path, arguments: list[str], cache: Path, flags: str = "") -> Iterator[tuple[str, Any]]:
-    """What `python -m bench.golden` of a checkout prints: (name, value) one after the other. Raises `RuntimeError`, with the last line of its errors."""
+    """What `python -m bench.golden` of a checkout prints: (name, value) pairs. Raises `RuntimeError`, with the last line of its errors."""
     env = os.environ | environment(cache, haste=False) | {"PYTHONPATH": str(root)}
     env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {flags}"
     done = subprocess.run([sys.executable, "-m", "bench.golden", *arguments], cwd=root, env=env, capture_output=True, text=True)
@@ -224,11 +231,17 @@ def bits(package: str, row: str) -> str:
     return h.hexdigest()
 
 
+def rows() -> dict[str, dict[str, str]]:
+    """Content of every row, and what it is called in names."""
+    names = [(package, name) for package, known in (("systems", systems.names()), ("models", models.names())) for name in known]
+    return {f"{p}/{name}": {"content": identity.content(p, name), "called": identity.row(p, name)} for p, name in names}
+
+
 def main(arguments: list[str]) -> None:
-    """Prints golden numbers of cells, with `--nudges=N` as many more of each; of `systems/NAME` and `models/NAME` the hash of their bits."""
+    """Prints golden numbers of cells, with `--nudges=N` as many more of each; of `systems/NAME` and `models/NAME` the hash of their bits; `rows`."""
     nudges = sum(int(word.partition("=")[2]) for word in arguments if word.startswith("--nudges="))
     for name in (word for word in arguments if not word.startswith("--")):
-        answers = [bits(*name.split("/"))] if "/" in name else measured(name, nudges)
+        answers = [rows()] if name == "rows" else [bits(*name.split("/"))] if "/" in name else measured(name, nudges)
         for answer in answers:
             print(json.dumps([name, answer]), flush=True)
 

@@ -22,6 +22,10 @@ VERSIONS = "versions of the code ({}): run `python -m bench run` again on one"
 EXECUTION = "lax.scan in chunks, float32"
 
 
+class Changed(RuntimeError):
+    """What this process imported is not what a cell's runs are named after."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One model (or floor) on one system, under one preset."""
@@ -77,6 +81,21 @@ class Cell:
         """What a result says of the code that made it: its rows, the numbers of all shared code, and those of parts of the evaluation."""
         numbers = {"training": train.TRAINING, "evaluation": evaluate.EVALUATION}
         return {**numbers, "parts": parts.numbers(self), "rows": identity.digest(*self.rows)}
+
+    def refuse_changed(self) -> None:
+        """Raises `Changed` unless the files that this process has imported are those that the process knew which sent the cell here.
+
+        A file is looked at once, after its import: what is saved to it later doesn't run here.
+        """
+        try:
+            self.get_system()
+            if not self.is_floor:
+                self.get_model()
+            here = identity.files(self.system, None if self.is_floor else self.model)
+        except (SyntaxError, OSError) as error:  # there it could be read
+            raise Changed(f"{error.filename} has changed since the run began ({error}): run again") from error
+        if different := sorted(path for path in here.keys() | self.files.keys() if here.get(path) != self.files.get(path)):
+            raise Changed(f"{', '.join(different)} has changed since the run began: run again")
 
     @property
     def execution(self) -> str:
@@ -240,5 +259,7 @@ def unlike(row: dict, cell: Cell) -> str:
         differences = [f"{name} {made[name]}, now {now[name]}" for name in ("training", "evaluation") if made[name] != now[name]]
         differences += ["other rows"] if made["rows"] != now["rows"] else []
     there = made["versions"]
-    differences += [f"made with {name} {there[name]}" for name, version in identity.versions_in_names().items() if there.get(name, version) != version]
+    differences += [
+        f"made with {name} {there[name]}" for name, version in identity.versions_in_names().items() if there.get(name, version) != version
+    ]
     return "; ".join(differences)

@@ -5,12 +5,14 @@ like the part, or begin with its name and an underscore. To change what a part c
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import evaluate
+from bench import evaluate, provenance, results
 
 if TYPE_CHECKING:
     from bench.grid import Cell
@@ -50,13 +52,30 @@ def measured(todo: list[str], before: Measured, evaluator: evaluate.Evaluator, m
     metrics, curves = evaluator(model) if WHOLE in todo else before
     for name in todo:
         if name != WHOLE:
-            metrics, curves = ({key: value for key, value in held.items() if not _belongs(key, name)} for held in (metrics, curves))
+            metrics = {key: value for key, value in metrics.items() if not _belongs(key, name)}
+            curves = {key: value for key, value in curves.items() if not _belongs(key, name)}
             new = PARTS[name].measure(evaluator, model)
-            for held, found in zip((metrics, curves), new, strict=True):
-                if strangers := [key for key in found if not _belongs(key, name)]:
-                    raise ValueError(f"the part {name} gives {', '.join(strangers)}: call it {name}, or {name}_...")
-                held |= found
+            if strangers := [key for found in new for key in found if not _belongs(key, name)]:
+                raise ValueError(f"the part {name} gives {', '.join(strangers)}: call it {name}, or {name}_...")
+            metrics, curves = metrics | new[0], curves | new[1]
     return metrics, curves
+
+
+def completed(where: Path, cell: "Cell", evaluator: evaluate.Evaluator, model, parameters: str | None = None) -> tuple[*Measured, dict | None]:
+    """Metrics and curves of a model whose result lies in a folder, or will: what that result has of them stays, and what is missing is computed.
+
+    Then the provenance of the result, completed; None where all is new. `parameters`: digest of the model's, which must be the result's.
+    """
+    todo, before, made = [WHOLE, *numbers(cell)], ({}, {}), None
+    with suppress(results.ResultsError):  # there is none, or none that is whole
+        result = results.read(where)
+        todo_of_it = missing(result["provenance"], cell)
+        if result["status"] not in results.LOST and result.get("parameters") == parameters and WHOLE not in todo_of_it:
+            todo, before, made = todo_of_it, (result["metrics"], results.curves(where, result)), result["provenance"]
+            now = provenance.of(provenance.clock())
+            later = {name: {key: now[key] for key in ("commit", "dirty", "written")} for name in todo}
+            made = {**made, "completed": {**made.get("completed", {}), **later}}
+    return *measured(todo, before, evaluator, model), made
 
 
 def _belongs(key: str, part: str) -> bool:

@@ -15,8 +15,8 @@ from bench.presets import Preset
 from models import Batch, Model, Scales
 from systems._system import Spec, System
 
-# Of all that makes data and trains and is no row: systems/_*.py, models/_*.py, bench/data.py, bench/train.py. It is part of every run's and every data
-# set's name: raise it when trained parameters or data come out otherwise than by rounding (tests/test_golden.py says so), and all is made anew.
+# Of all that makes data and trains and is no row: systems/_*.py, models/_*.py, bench/data.py, bench/train.py. It is part of the name of every run and
+# data set: raise it when data or trained parameters come out otherwise than by rounding (tests/test_golden.py says so), and all is made anew.
 TRAINING = 1
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # for what runs for less time than it takes to compile
 VALIDATION_STATES = 4096  # enough for a validation loss good to a few per cent

@@ -45,10 +45,6 @@ class Job:
             _ = self.cell.rows, self.cell.files  # the process that names runs looks at their code, and sends with the cell what it saw
 
 
-class Changed(RuntimeError):
-    """What this process imported is not what the runs of a job are named after."""
-
-
 @dataclass(frozen=True)
 class Event:
     """What a worker tells the grid about one run; `seed` is -1 where it speaks of the whole job."""
@@ -98,6 +94,7 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
     """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
     _begin(log, cache, haste)
     from bench.checkpoints import Interrupted  # JAX starts here
+    from bench.grid import Changed
     from bench.measure import Compiler
 
     compiler, before = Compiler(), 0.0
@@ -148,10 +145,10 @@ def perform(job: Job, send) -> None:
     """Does one job, run by run. Each run's result is on disk before `done` is sent. Raises `Changed`, with nothing done."""
     import jax
 
-    from bench import measure, train
+    from bench import measure, parts, train
     from bench.floors import FLOORS
 
-    _refuse_changed(job)
+    job.cell.refuse_changed()
     cell, evaluate = job.cell, _evaluator(job, send)
     system, dataset = evaluate.system, evaluate.data
     if cell.is_floor:
@@ -159,7 +156,7 @@ def perform(job: Job, send) -> None:
         floor = FLOORS[cell.model](system, dataset)
         with locks.held(_folder(job, None), PATIENCE):
             if job.kind == "run":
-                metrics, curves, made = _evaluated(job, None, evaluate, floor)
+                metrics, curves, made = parts.completed(_folder(job, None), cell, evaluate, floor)
                 _write(job, None, "finished", metrics, curves, made or provenance.of(provenance.clock()))
             if cell.shown(None) and (job.kind == "measure" or cell.preset.haste):
                 _add_speed(job, None, measure.speed_with_longer_steps(floor, evaluate))
@@ -182,25 +179,6 @@ def perform(job: Job, send) -> None:
         for seeds in cell.programs(of_job):
             _run(job, seeds, trainer, evaluate, send)
     jax.clear_caches()
-
-
-def _refuse_changed(job: Job) -> None:
-    """Raises `Changed` unless the files that this process has imported are those that the job's runs are named after.
-
-    A file is looked at once, after its import: what is saved to it later doesn't run here.
-    """
-    from bench import identity, parts  # noqa: F401  (imports all that evaluates)
-
-    cell = job.cell
-    try:
-        cell.get_system()
-        if not cell.is_floor:
-            cell.get_model()
-        here = identity.files(cell.system, None if cell.is_floor else cell.model)
-    except (SyntaxError, OSError) as error:  # the process that sent the job could read it
-        raise Changed(f"{error.filename} has changed since the run began ({error}): run again") from error
-    if different := sorted(path for path in here.keys() | cell.files.keys() if here.get(path) != cell.files.get(path)):
-        raise Changed(f"{', '.join(different)} has changed since the run began: run again")
 
 
 _evaluators: dict[tuple[Path, str], "Evaluator"] = {}
@@ -290,30 +268,14 @@ def _trained_before(job: Job, seed: int, trainer, send):
 
 def _finish(job: Job, seed, trainer, evaluate, clock) -> str:
     """Evaluates what was trained and writes the result; returns its status."""
+    from bench import checkpoints, parts
+
     trained, notes = _read_trained(job, seed, trainer)
-    metrics, curves, made = _evaluated(job, seed, evaluate, trained.model)
+    metrics, curves, made = parts.completed(_folder(job, seed), job.cell, evaluate, trained.model, checkpoints.digest(trained.model))
     curves = {**{f"training_{name}": values for name, values in trained.history.items()}, **curves}
     status = "finished" if trained.diverged_at is None else "diverged"
     _write(job, seed, status, trained.metrics() | metrics, curves, made or provenance.of(clock), trainer, trained, notes)
     return status
-
-
-def _evaluated(job: Job, seed, evaluate, model) -> tuple[dict, dict, dict | None]:
-    """Metrics and curves of a model, or of a floor: what an earlier result has of them, completed, and where that was made (None: all is new)."""
-    from bench import checkpoints, parts, results
-
-    where, cell = _folder(job, seed), job.cell
-    todo, before, made = [parts.WHOLE, *parts.numbers(cell)], ({}, {}), None
-    with suppress(results.ResultsError):  # there is none, or none that is whole
-        result = results.read(where)
-        missing = parts.missing(result["provenance"], cell)
-        same = result["status"] not in results.LOST and result.get("parameters") == (None if cell.is_floor else checkpoints.digest(model))
-        if same and parts.WHOLE not in missing:
-            todo, before, made = missing, (result["metrics"], results.curves(where, result)), result["provenance"]
-            now = provenance.of(provenance.clock())
-            later = dict.fromkeys(missing, {name: now[name] for name in ("commit", "dirty", "written")})
-            made = {**made, "completed": {**made.get("completed", {}), **later}}
-    return *parts.measured(todo, before, evaluate, model), made
 
 
 def _old_speed(job: Job, seed) -> dict:

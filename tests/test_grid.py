@@ -286,4 +286,6 @@ def test_rows_from_other_code_than_the_checkouts_are_named(copy):
             result["provenance"]["evaluation"] = 7
             results.write(path.parent, result)
     tables.write(copy)
-    assert "Made by other code or packages than this checkout's: relativistic_particle x hnn (evaluation 7, now 1)." in (copy / "table.md").read_text()
+    assert (
+        "Made by other code or packages than this checkout's: relativistic_particle x hnn (evaluation 7, now 1)." in (copy / "table.md").read_text()
+    )

@@ -37,13 +37,6 @@ def test_canonical_text_does_not_depend_on_the_order_of_fields():
 # fields that came later -----------------------------------------------------------------------------------------------
 
 
-def grown(value, default="new", before="as it was", **given):
-    """A configuration whose class has one field more."""
-    kind = type(value)
-    larger = make_dataclass(kind.__name__, [("later", str, added(default, before))], bases=(kind,), frozen=True)
-    return larger(**{f.name: getattr(value, f.name) for f in fields(value)}, **given)
-
-
 WARPED = replace(SMOKE, systems=("wave", "pendulum_warped"))
 
 
@@ -273,7 +266,9 @@ def test_raising_the_number_of_evaluation_renames_nothing_and_makes_metrics_stal
     assert parts.missing(made, cell()) == [parts.WHOLE]
 
 
-@pytest.mark.parametrize(("package", "counts"), [*((name, True) for name in identity.IN_NAMES), ("python", False), ("numpy", False), ("diffrax", False)])
+@pytest.mark.parametrize(
+    ("package", "counts"), [*((name, True) for name in identity.IN_NAMES), ("python", False), ("numpy", False), ("diffrax", False)]
+)
 def test_versions_of_what_computes_a_training_are_part_of_names_and_no_others(package, counts, monkeypatch):
     usual = named(monkeypatch, {})
     other = {**identity.versions(), package: "0.0.1"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import checkpoints, evaluate, grid, parts, pool, results, worker
+from bench import evaluate, grid, parts, results, run, worker
 from bench.parts import Part
 from bench.presets import PRESETS
 from bench.worker import Event, Job
@@ -158,25 +158,25 @@ def test_a_job_whose_files_are_not_those_that_were_named_is_refused_and_leaves_a
     job = Job("run", cell, (0,), output, cache)
     cell.files["models/second_order_ode.py"] = "another text"
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    with pytest.raises(worker.Changed, match=r"^models/second_order_ode\.py has changed since the run began: run again$"):
+    with pytest.raises(grid.Changed, match=r"^models/second_order_ode\.py has changed since the run began: run again$"):
         worker.perform(job, lambda event: pytest.fail(f"{event} was told"))
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("path", ["systems/relativistic_particle.py", "systems/_mechanics.py", "models/_model.py", "bench/train.py", "bench/metrics.py"])
+@pytest.mark.parametrize(
+    "path", ["systems/relativistic_particle.py", "systems/_mechanics.py", "models/_model.py", "bench/train.py", "bench/metrics.py"]
+)
 def test_every_kind_of_file_that_computes_numbers_is_looked_at(path, cache, tmp_path):
     cell = replace(CELLS["second_order_ode"])
     job = Job("run", cell, (0,), tmp_path, cache)
     assert path in cell.files
     cell.files[path] = "another text"
-    with pytest.raises(worker.Changed, match=path):
+    with pytest.raises(grid.Changed, match=path):
         worker.perform(job, print)
 
 
 def test_a_refused_job_is_not_tried_again_and_nothing_is_recorded(tmp_path, cache, monkeypatch):
     """All the way: a worker process, the pool, the grid; both seeds at once, while another cell is done."""
-    from bench import run
-
     changed, cell = replace(CELLS["second_order_ode"], preset=replace(TINY, seeds=(0, 1))), CELLS["predict_zero"]
     _ = changed.rows, changed.files
     changed.files["bench/train.py"] = "another text"
@@ -190,6 +190,3 @@ def test_a_refused_job_is_not_tried_again_and_nothing_is_recorded(tmp_path, cach
     assert "tried again" not in said
     assert grid.state(output, cell, None) == "done"
     assert [grid.folder(output, changed.run_id(seed)).exists() for seed in (0, 1)] == [False, False]
-    assert issubclass(worker.Changed, Exception)
-    assert pool.ATTEMPTS > 1
-    assert checkpoints
