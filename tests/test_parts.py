@@ -1,13 +1,16 @@
 """A part of the evaluation is computed where a cell asks for it, when it is missing or has another number, and nothing else is computed again."""
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import evaluate, grid, parts, results, run, worker
+from bench import evaluate, grid, identity, parts, results, run, worker
 from bench.parts import Part
 from bench.presets import PRESETS
 from bench.worker import Event, Job
@@ -190,3 +193,39 @@ def test_a_refused_job_is_not_tried_again_and_nothing_is_recorded(tmp_path, cach
     assert "tried again" not in said
     assert grid.state(output, cell, None) == "done"
     assert [grid.folder(output, changed.run_id(seed)).exists() for seed in (0, 1)] == [False, False]
+
+
+EDITING = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from rich.console import Console
+from bench import grid, run
+from bench.presets import PRESETS
+
+if __name__ == "__main__":
+    row = Path("models/mine.py")
+    before = row.read_text()
+    preset = replace(PRESETS["smoke"], systems=("relativistic_particle",), models=("mine",), seeds=(0,))
+    cell = grid.Cell(preset, "relativistic_particle", "mine")
+    name = cell.run_id(0)
+    _ = cell.files
+    for text in (before + "MORE = 1\\n", before + "MORE =\\n"):
+        row.write_text(text)
+        failed = run._work("test", {(cell, 0): "missing"}, Path("out"), Path("cache"), 1, Console(), speed=False)
+        print("WHY", failed[cell, 0])
+    print("LEFT", [path for path in Path("out").rglob("*") if path.is_file() and path.parent.name != "logs"], cell.run_id(0) == name)
+"""
+
+
+def test_a_row_that_is_saved_while_a_run_goes_on_is_refused_by_the_worker_that_would_import_it(tmp_path):
+    """Really: another text, and one that is no Python, saved after the run was named and before its turn."""
+    subprocess.run(["git", "-C", str(identity.ROOT), "checkout-index", "--all", f"--prefix={tmp_path}/"], check=True)
+    shutil.copyfile(tmp_path / "models" / "mlp.py", tmp_path / "models" / "mine.py")
+    (tmp_path / "editing.py").write_text(EDITING)
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "editing.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    first, second, left = [line for line in done.stdout.splitlines() if line.startswith(("WHY", "LEFT"))] or [done.stderr] * 3
+    assert first == "WHY models/mine.py has changed since the run began: run again"
+    assert "mine.py has changed since the run began (invalid syntax" in second
+    assert left == "LEFT [] True"
