@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bench import data, identity, locks, sealed
+from bench import data, identity, locks, sealed, train
 from bench.data import DATA_FIELDS, DataSet, Evaluation, Split
 from bench.presets import Preset
 from systems._system import System
@@ -20,15 +20,18 @@ PARTS: dict[str, type] = {"training": Split, "validation": Split, "test": Split,
 
 def key(name: str, system: System, preset: Preset) -> str:
     """Name of a data set in the cache: its system, and the hash of everything that it is made from."""
+    told = identity.told(preset)
     made_from = {
         "system": system,
         "recording": system.recording,
-        **{f: getattr(preset, f) for f in DATA_FIELDS if f != "segment" or preset.sampling != "trajectories"},
-        "versions": identity.versions(),
+        **{f: told[f] for f in DATA_FIELDS if f in told and (f != "segment" or preset.sampling != "trajectories")},
+        "row": identity.row("systems", name),
+        "training": train.TRAINING,
+        "versions": identity.versions_in_names(),
         "device": jax.devices()[0].device_kind,
         "haste": preset.haste,  # another compilation can mean other bits
     }
-    return f"{name}-{identity.digest(identity.canonical(made_from), identity.code(name, None, identity.DATA_CODE))[:16]}"
+    return f"{name}-{identity.digest(identity.canonical(made_from))[:16]}"
 
 
 def load(name: str, system: System, preset: Preset, cache: Path, say: Callable[[str], None] = print, waiting: Callable[[], object] = bool) -> DataSet:

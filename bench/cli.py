@@ -15,7 +15,7 @@ from rich.console import Console
 
 import models
 import systems
-from bench import clean, derived, doctor, gate, grid, pack, pool, presets, results, sealed, sheet, speed, table1, tables, ticks
+from bench import accept, clean, derived, doctor, gate, grid, pack, pool, presets, results, sealed, sheet, speed, table1, tables, ticks
 from bench.data import DataError
 from bench.floors import FLOORS
 from bench.locks import Busy
@@ -43,6 +43,8 @@ USAGE = """usage: python -m bench COMMAND [--help]
   speed [options]           what models and operators cost, against width, batch and size of the ring
   perf check | compare | baseline [--base COMMIT]
                             compare with the committed baseline and with another commit; times against another commit; accept a change
+  accept [--base COMMIT] [--golden] [--deep]
+                            keep the names of runs whose rows were edited and give the same bits; or write the golden numbers anew
   doctor                    what is wrong with versions, compiler, disk, locks and files, and what to do about it
   clean [--everything] [--dry-run]
                             remove what nothing needs any more; everything: all that can be made again
@@ -70,7 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that knows no θ gets a question mark
     console = Console()
     commands = {"run": _run, "table": _table, "list": _list, "show": _show, "tune": _tune, "speed": _speed, "perf": _perf}
-    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1, "published": _published, "pack": _pack, "unpack": _unpack}
+    commands |= {"doctor": _doctor, "clean": _clean, "table1": _table1, "published": _published}
+    commands |= {"accept": _accept, "pack": _pack, "unpack": _unpack}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format(presets=", ".join(PRESETS)), end="")
         return 0 if arguments else 2
@@ -222,6 +225,10 @@ def _perf(arguments: list[str], console: Console) -> int:
     if options.command == "compare":
         return gate.compare(CACHE, console, options.base, options.only)
     return gate.check(CACHE, console, options.base, options.parts, options.only)
+
+
+def _accept(arguments: list[str], console: Console) -> int:
+    return accept.run(parse(accept.Options, arguments, "accept", accept.Options()), CACHE, console)
 
 
 def _speed(arguments: list[str], console: Console) -> int:

@@ -14,6 +14,9 @@ from bench.train import ONCE, smallest_mass_eigenvalue
 from systems._integrators import rollout
 from systems._system import System
 
+# Of all that measures a trained model or a floor: this file, bench/evidence.py, bench/metrics.py, bench/floors.py. Stored metrics carry it: raise it
+# when one of them comes out otherwise (tests/test_golden.py says so), and all runs are evaluated anew. A new metric is a part (bench/parts.py).
+EVALUATION = 1
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
 PIECE = 10  # frames of a rollout in one compiled program
 FILM = 10_000  # numbers at most of the motion from the first start that is stored to be looked at

@@ -1,6 +1,5 @@
 """A grid: which runs a preset asks for, what each is called, and which of them are there."""
 
-import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,15 +11,19 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 import models
 import systems
-from bench import identity, results
+from bench import evaluate, identity, parts, results, train
 from bench.data import DATA_FIELDS
 from bench.floors import FLOORS
-from bench.presets import Preset
+from bench.presets import OF_THE_GRID, Preset, filled
 from models import Model
 from systems._system import System
 
-VERSIONS = "versions of the code: run `python -m bench run` again on one"
+VERSIONS = "versions of the code ({}): run `python -m bench run` again on one"
 EXECUTION = "lax.scan in chunks, float32"
+
+
+class Changed(RuntimeError):
+    """What this process imported is not what a cell's runs are named after."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +65,42 @@ class Cell:
     def configuration(self) -> dict:
         """All that a run of this cell depends on, but for its seed and the code."""
         system = self.get_system()
-        preset = self.preset.of_a_run()
+        preset = {name: value for name, value in identity.told(self.preset).items() if name not in OF_THE_GRID}
         if self.is_floor:
-            return {"preset": {f: preset[f] for f in DATA_FIELDS}, "system": system, "recording": system.recording}
+            return {"preset": {name: value for name, value in preset.items() if name in DATA_FIELDS}, "system": system, "recording": system.recording}
         return {"preset": preset, "system": system, "recording": system.recording, "settings": self.get_settings()}
 
     @cached_property
-    def _identity(self) -> tuple[str, str]:
-        model = None if self.is_floor else self.model
-        training = identity.code(self.system, model, identity.TRAINING_CODE)
-        evaluation = identity.code(self.system, model, (*identity.TRAINING_CODE, *identity.EVALUATION_CODE))
-        return training, evaluation
+    def rows(self) -> tuple[str, ...]:
+        """What its system and its model are called in names: by their content."""
+        model = () if self.is_floor else (identity.row("models", self.model),)
+        return identity.row("systems", self.system), *model
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """The files that compute its numbers, by what they said when this was first asked: where a worker finds another text, it refuses."""
+        return identity.files(self.system, None if self.is_floor else self.model)
 
     @property
-    def training_code(self) -> str:
-        """Hash of the code that trains this cell."""
-        return self._identity[0]
+    def code(self) -> dict[str, Any]:
+        """What a result says of the code that made it: its rows, the numbers of all shared code, and those of parts of the evaluation."""
+        numbers = {"training": train.TRAINING, "evaluation": evaluate.EVALUATION}
+        return {**numbers, "parts": parts.numbers(self), "rows": identity.digest(*self.rows)}
 
-    @property
-    def evaluation_code(self) -> str:
-        """Hash of the code that trains and evaluates it: the key of its metrics."""
-        return self._identity[1]
+    def refuse_changed(self) -> None:
+        """Raises `Changed` unless the files that this process has imported are those that the process knew which sent the cell here.
+
+        A file is looked at once, after its import: what is saved to it later doesn't run here.
+        """
+        try:
+            self.get_system()
+            if not self.is_floor:
+                self.get_model()
+            here = identity.files(self.system, None if self.is_floor else self.model)
+        except (SyntaxError, OSError) as error:  # there it could be read
+            raise Changed(f"{error.filename} has changed since the run began ({error}): run again") from error
+        if different := sorted(path for path in here.keys() | self.files.keys() if here.get(path) != self.files.get(path)):
+            raise Changed(f"{', '.join(different)} has changed since the run began: run again")
 
     @property
     def execution(self) -> str:
@@ -95,9 +113,9 @@ class Cell:
         return [seeds] if _all_seeds_at_once() else [(seed,) for seed in seeds]
 
     def run_id(self, seed: int | None) -> str:
-        """Name of a run: readable, and a hash of configuration, code, versions, kind of device and execution mode."""
+        """Name of a run: readable, and a hash of configuration, rows, number of the shared code, versions, kind of device and execution mode."""
         device = jax.devices()[0].device_kind
-        made_from = [self.configuration(), self.training_code, identity.versions(), device, self.execution]
+        made_from = [self.configuration(), self.rows, train.TRAINING, identity.versions_in_names(), device, self.execution]
         key = identity.digest(identity.canonical(made_from), str(seed))[:12]
         return "-".join([self.system, self.model, *([] if seed is None else [f"s{seed}"]), key])
 
@@ -137,7 +155,7 @@ def state(output: Path, cell: Cell, seed: int | None) -> str:
     result = results.read(where)
     if result["run"] != where.name:
         raise results.DamagedResult(f"{where / results.RESULT} is the result of another run, {result['run'][:80]}: `bench run` makes it again")
-    if result["status"] in results.LOST or result["provenance"]["evaluation_code"] != cell.evaluation_code:
+    if result["status"] in results.LOST or parts.missing(result["provenance"], cell):
         return untrained
     return "measure" if cell.shown(seed) and not result["speed"] else "done"
 
@@ -154,7 +172,7 @@ def read_manifest(output: Path, file: str = results.GRID) -> dict:
     path = output / file
     manifest = results.read_sealed(path, "grid")
     results.check_schema(path, manifest, results.Grid)
-    manifest["preset"] = {f.name: f.default for f in fields(Preset)} | results.tuples(manifest["preset"])
+    manifest["preset"] = filled(manifest["preset"])
     types = get_type_hints(Preset)
     for name, value in manifest["preset"].items():
         try:
@@ -203,15 +221,55 @@ def read_grid(output: Path, file: str = results.GRID) -> tuple[dict, list[dict],
 
 
 def refuse_mixed(rows: list[dict], of: Callable[[dict], Any], what: str, within: Callable[[dict], Any] = lambda row: None) -> None:
-    """Raises `ResultsError`, with the names of two runs, where runs that agree in `within` differ in what they are made `of`."""
+    """Raises `ResultsError`, with the names of two runs, where runs that agree in `within` differ in what they are made `of`.
+
+    A `{}` in `what` becomes what each of the two is made of.
+    """
     first: dict[Any, dict] = {}
     for row in rows:
         other = first.setdefault(within(row), row)
         if of(row) != of(other):
-            raise results.ResultsError(f"{row['run']} and {other['run']} come from different {what}")
+            raise results.ResultsError(f"{row['run']} and {other['run']} come from different {what.format(f'{of(row)}; {of(other)}')}")
 
 
 def refuse_mixed_code(rows: list[dict]) -> None:
-    """The same, where the runs of a cell come from different versions of the code."""
-    codes = operator.itemgetter("training_code", "evaluation_code")
-    refuse_mixed(rows, lambda row: codes(row["provenance"]), VERSIONS, operator.itemgetter("system", "model"))
+    """The same, where the runs of a cell come from different versions of the code, or of packages that are part of names."""
+
+    def cell(row: dict) -> tuple[str, str]:
+        return row["system"], row["model"]
+
+    refuse_mixed(rows, lambda row: _code(row["provenance"]), VERSIONS, cell)
+    refuse_mixed([row for row in rows if row["status"] not in results.LOST], lambda row: _packages(row["provenance"]), VERSIONS, cell)
+
+
+def shared(row: dict) -> str:
+    """Which shared code a result comes from: runs that are compared with each other must agree in it."""
+    provenance = row["provenance"]
+    if results.of_old_naming(provenance):
+        return f"old naming {provenance.get('shared_code', '')[:10]}".strip()
+    return f"training {provenance['training']}, evaluation {provenance['evaluation']}"
+
+
+def _code(provenance: dict) -> str:
+    if results.of_old_naming(provenance):
+        return f"old naming {provenance['training_code'][:10]} {provenance['evaluation_code'][:10]}"
+    return f"{shared({'provenance': provenance})}, rows {provenance['rows'][:10]}"
+
+
+def _packages(provenance: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in provenance["versions"].items() if name in identity.IN_NAMES)
+
+
+def unlike(row: dict, cell: Cell) -> str:
+    """In what the code that made a result differs from what this checkout would use for its cell; nothing where it doesn't."""
+    made, now = row["provenance"], cell.code
+    if results.of_old_naming(made):
+        differences = ["old naming"]
+    else:
+        differences = [f"{name} {made[name]}, now {now[name]}" for name in ("training", "evaluation") if made[name] != now[name]]
+        differences += ["other rows"] if made["rows"] != now["rows"] else []
+    there = made["versions"]
+    differences += [
+        f"made with {name} {there[name]}" for name, version in identity.versions_in_names().items() if there.get(name, version) != version
+    ]
+    return "; ".join(differences)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.worker import NO_SPACE, Event, Job, work
+from bench.worker import NO_SPACE, REFUSED, Event, Job, work
 from bench.worker import alone as worker_alone
 
 ATTEMPTS = 2  # of a run whose worker died or raised; then it counts as failed
@@ -157,6 +157,10 @@ def run(jobs: list[Job], workers: int, logs: Path, tell: Callable[[Job, Event], 
             tell(job, event)
         elif event.status == NO_SPACE:
             raise NoSpace
+        elif event.status == REFUSED:
+            for seed in worker.left:
+                tell(job, Event("done", seed, status=REFUSED, why=event.why))
+            worker.left, worker.job = [], None
         elif event.status:
             give_up(worker, job, "failed", event.status)
         else:

@@ -1,7 +1,7 @@
 """Presets: what a grid of runs is. One frozen dataclass is the command line, the configuration and the stored provenance."""
 
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import models
 import systems
@@ -146,6 +146,12 @@ PRESETS = {
         memory_limit=None,
     ),
 }
+
+
+def filled(stored: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a stored preset, of a run or of a grid; one that came later has the value that was meant before it came."""
+    before = {f.name: f.metadata.get("before", f.default) for f in fields(Preset)}
+    return before | {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
 
 
 def preset(name: str) -> Preset:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bench import results
 from bench.presets import Preset
-from bench.worker import Event, Job
+from bench.worker import REFUSED, Event, Job
 
 SYMBOLS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "diverged": ("↯", "yellow"), "failed": ("✗", "bold red")}
 
@@ -80,7 +80,7 @@ class Progress:
         elif event.what == "done":
             entry = self.running.pop(key, {"since": time.monotonic()})
             seconds = time.monotonic() - entry["since"]
-            lost = event.status in results.LOST
+            lost = event.status in (*results.LOST, REFUSED)
             self.state[key] = "failed" if lost else event.status if event.status == "diverged" else "done"
             if not lost:
                 self.seconds.setdefault(key[:2], []).append(seconds)

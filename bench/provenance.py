@@ -19,7 +19,7 @@ def of(since: tuple[float, float]) -> dict[str, Any]:
     import jax
 
     moved = (time.time() - since[0]) - (time.monotonic() - since[1])
-    changes = identity.git("status", "--porcelain", "--untracked-files=no")
+    changes = identity.git("status", "--porcelain", "--untracked-files=all", "--", "systems", "models", "bench")  # a new row is no tracked file
     return {
         "commit": identity.git("rev-parse", "HEAD"),
         "dirty": None if changes is None else bool(changes),

@@ -12,7 +12,7 @@ from bench import grid, recipe, results
 from bench.claims import CORE, Curves
 from bench.grid import Cell, applicable
 from bench.literature import FIGURES, Figure
-from bench.presets import Preset
+from bench.presets import Preset, filled
 from bench.recipe import RUNGS, Rung, spread
 from bench.sheet import number
 
@@ -38,7 +38,7 @@ class Published:
         return [
             row
             for row in self._there(figure.system, figure.model)
-            if row["configuration"]["preset"]["sampling"] == asked.sampling
+            if filled(row["configuration"]["preset"])["sampling"] == asked.sampling
             and (row["seed"] is None or _recipe(row, asked.hyperparameters, asked.optimizer))
         ]
 
@@ -47,7 +47,7 @@ class Published:
         return [
             row
             for row in self._there(system, "lnn", diverged=True)
-            if row["configuration"]["preset"]["sampling"] == "trajectories" and _recipe(row, rung.hyperparameters, rung.optimizer)
+            if filled(row["configuration"]["preset"])["sampling"] == "trajectories" and _recipe(row, rung.hyperparameters, rung.optimizer)
         ]
 
     def _there(self, system: str, model: str, diverged: bool = False) -> list[dict]:
@@ -60,7 +60,7 @@ class Published:
 
 
 def _recipe(row: dict, hyperparameters: str, optimizer: str) -> bool:
-    preset = row["configuration"]["preset"]
+    preset = filled(row["configuration"]["preset"])
     return (preset["hyperparameters"], preset["optimizer"]) == (hyperparameters, optimizer)
 
 

@@ -60,6 +60,14 @@ class Result(TypedDict):
     sha256: NotRequired[str]  # of all the rest
 
 
+class Code(TypedDict):
+    """What a result's provenance says of the code that it comes from."""
+
+    training: int  # numbers of the shared code
+    evaluation: int
+    rows: str  # hash of the rows' content
+
+
 class Grid(TypedDict):
     """What `grid.json` holds."""
 
@@ -161,17 +169,26 @@ def read(folder: Path) -> dict:
             result[part] = sealed.numbers(result[part])
     check_schema(path, result, Result)
     try:
-        if not {"training_code", "evaluation_code"} <= result["provenance"].keys():
-            raise KeyError("provenance.training_code")
+        named = {"training_code", "evaluation_code"} if of_old_naming(result["provenance"]) else {"training", "evaluation", "rows"}
+        if absent := named - result["provenance"].keys():
+            raise KeyError(f"provenance.{min(absent)}")
+        if "training" in named:
+            check_type({name: result["provenance"][name] for name in named}, Code)
+            check_type(result["provenance"].get("parts", {}), dict[str, int], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         if result["status"] not in LOST:
             _ = result["curves"], result["configuration"]["recording"]["starts"] + 0
             _ = [result["provenance"][name] for name in ("commit", "dirty", "device", "platform")]
             _ = [result["provenance"]["versions"][name] for name in ("jax", "python")]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, TypeCheckError) as error:
         raise DamagedResult(f"{path} lacks {error}: `bench run` makes it again") from error
     if result["status"] not in LOST:
         _ = _curves_of(folder, result) if content is None else _packed_curves(folder, result)
     return result
+
+
+def of_old_naming(provenance: dict[str, Any]) -> bool:
+    """Whether a result was named by hashes of all shared code, as all were before that code got numbers: it is shown, and not mixed with others."""
+    return "training_code" in provenance and "training" not in provenance
 
 
 def check_schema(path: Path, content: dict, schema: type) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import derived, grid, identity, locks, packed, pool, published, results, table1, tables, ticks
+from bench import derived, grid, identity, locks, packed, parts, pool, published, results, table1, tables, ticks
 from bench.grid import Cell
 from bench.presets import Preset, require_signal
 from bench.progress import Progress, duration
-from bench.worker import Event, Job
+from bench.worker import REFUSED, Event, Job
 
 REFERENCE = identity.ROOT / "results" / "reference"  # committed; written by `make reference` alone
 
@@ -130,7 +130,7 @@ def _drop_of_others(output: Path, now: Preset, console: Console) -> None:
 def _is_fresh(output: Path, run: str, cell: Cell) -> bool:
     """Whether a run is not there, or damaged and to be made again, or was evaluated by this code."""
     try:
-        return results.read(grid.folder(output, run))["provenance"]["evaluation_code"] == cell.evaluation_code
+        return not parts.missing(results.read(grid.folder(output, run))["provenance"], cell)
     except results.ResultsError:
         return True
 
@@ -204,9 +204,9 @@ def _follow(title: str, jobs: list[Job], workers: int, output: Path, console: Co
             progress.tell(job, event)
             if event.what == "finished":
                 compiling += event.value
-            if event.what == "done" and event.status in results.LOST:
+            if event.what == "done" and event.status in (*results.LOST, REFUSED):
                 failed[job.cell, event.seed] = event.why
-                if job.kind == "run":
+                if job.kind == "run" and event.status != REFUSED:  # nothing was run: what is there stays as it is
                     _record_loss(output, job.cell, event)
 
         pool.run(jobs, workers, output / "logs", tell)
@@ -226,8 +226,7 @@ def _record_loss(output: Path, cell: Cell, event: Event) -> None:
             return
         speed = results.read(where)["speed"]
     result = {"run": run, "system": cell.system, "model": cell.model, "seed": event.seed, "status": event.status, "why": event.why}
-    code = {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code}
-    results.write(where, result | {"configuration": {}, "metrics": {}, "speed": speed, "provenance": code})
+    results.write(where, result | {"configuration": {}, "metrics": {}, "speed": speed, "provenance": cell.code})
 
 
 def _require_writable(folder: Path) -> None:

@@ -46,5 +46,5 @@ def _refuse_mixed(rows: list[dict]) -> None:
     """Raises `ResultsError` unless all runs come from one preset and one version of what all of them share, and those of a cell from one version."""
     trained = [row for row in rows if row["seed"] is not None]
     grid.refuse_mixed(trained, lambda row: row["configuration"].get("preset"), "presets: give a folder with one")
-    grid.refuse_mixed(rows, lambda row: row["provenance"].get("shared_code"), grid.VERSIONS)
+    grid.refuse_mixed(rows, grid.shared, grid.VERSIONS)
     grid.refuse_mixed_code(rows)

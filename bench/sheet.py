@@ -226,12 +226,11 @@ class Sheet:
         lost = Counter(status for run, status, _ in self.holes() if name.fullmatch(run))
         return f" ({there} of {wanted} runs; {', '.join(f'{count} {status}' for status, count in lost.items())})"
 
-    def foreign(self) -> list[str]:
-        """Cells whose numbers come from other code than the checkout's."""
+    def foreign(self) -> dict[str, list[str]]:
+        """Cells whose numbers come from other code or packages than the checkout's, by what is other."""
         preset = PRESETS.get(self.manifest["name"])
-        names = []
+        cells: dict[str, list[str]] = {}
         for cell in grid.cells(preset) if preset else []:
-            codes = {r["provenance"]["evaluation_code"] for r in self.runs(cell.system, cell.model)}
-            if codes and codes != {cell.evaluation_code}:
-                names.append(f"{cell.system} x {cell.model}")
-        return names
+            for difference in sorted({grid.unlike(row, cell) for row in self.runs(cell.system, cell.model)} - {""}):
+                cells.setdefault(difference, []).append(f"{cell.system} x {cell.model}")
+        return cells

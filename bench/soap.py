@@ -11,7 +11,6 @@ Neither optax 0.2.8 nor a package that can be installed has it. Leaves of one sh
 Unlike in the authors' code columns are not sorted before a QR: a power iteration brings them into the order of their eigenvalues by itself.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax

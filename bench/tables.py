@@ -91,7 +91,8 @@ def notes(sheet: Sheet) -> list[str]:
         lost = "; ".join(f"`{run}` {status}{f' ({why})' if why else ''}" for run, status, why in holes)
         out.append(f"{total - len(holes)} of {total} runs have numbers; the others are part of no median: {lost}.")
     if foreign := sheet.foreign():
-        out.append(f"Made by other code than this checkout's: {', '.join(foreign)}.")
+        said = "; ".join(f"{', '.join(names)} ({difference})" for difference, names in foreign.items())
+        out.append(f"Made by other code or packages than this checkout's: {said}.")
     finished = [r["provenance"] for r in sheet.rows if r["status"] not in results.LOST]
     commits = sorted({f"{(p['commit'] or 'none')[:10]}{' with changes' * bool(p['dirty'])}" for p in finished})
     devices = sorted({f"{p['device']}, {p['platform']}, jax {p['versions']['jax']}, Python {p['versions']['python']}" for p in finished})

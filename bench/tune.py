@@ -11,7 +11,7 @@ from rich.console import Console
 from bench import grid, locks, pool, results
 from bench.presets import Preset
 from bench.progress import Progress
-from bench.worker import Event, Job
+from bench.worker import REFUSED, Event, Job
 
 RATES = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
 SEED = 1000  # not one of the benchmark's
@@ -39,7 +39,7 @@ def tune(preset: Preset, output: Path, cache: Path, workers: int, console: Conso
             progress.tell(job, event)
             if event.what == "value":
                 values[job.cell.model, job.cell.preset.learning_rate, job.cell.system] = event.value
-            elif event.what == "done" and event.status in results.LOST:
+            elif event.what == "done" and event.status in (*results.LOST, REFUSED):
                 failed.append(f"{job.cell.system} x {job.cell.model} at {job.cell.preset.learning_rate}: {event.status}: {event.why}")
 
         with locks.held(output):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # imported in the worker itself: JAX must not start before it
 
 Kind = Literal["run", "measure", "tune"]  # run: what is missing of training and evaluation
 NO_SPACE = "no space left"  # status of a job that ended since the disk is full
+REFUSED = "refused"  # status of runs that were not begun, since what would run is not what was named
 PATIENCE = 10.0  # s, for which a run's folder may be locked by a process that is about to end
 ENDING = threading.Event()  # this process was asked to end
 KEPT = 10  # systems whose data a process keeps
@@ -38,6 +39,10 @@ class Job:
     output: Path
     cache: Path
     attempt: int = 1  # of the first of the seeds
+
+    def __post_init__(self):
+        with suppress(OSError):  # there is no such row: the worker says so
+            _ = self.cell.rows, self.cell.files  # the process that names runs looks at their code, and sends with the cell what it saw
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
     """Takes jobs from the connection until it gets None, or until the other end is gone. What libraries print goes to the log."""
     _begin(log, cache, haste)
     from bench.checkpoints import Interrupted  # JAX starts here
+    from bench.grid import Changed
     from bench.measure import Compiler
 
     compiler, before = Compiler(), 0.0
@@ -98,6 +104,8 @@ def work(connection: Connection, log: Path, cache: Path, haste: bool) -> None:
                 perform(job, connection.send)
             except Interrupted:
                 return
+            except Changed as error:
+                connection.send(Event("finished", -1, status=REFUSED, why=str(error)))
             except Exception as error:
                 what = NO_SPACE if sealed.is_full(error) else traceback.format_exc(limit=-1).strip().splitlines()[-1]
                 with suppress(OSError):  # where the disk is full, the log is too
@@ -134,12 +142,13 @@ def alone(connection: Connection, log: Path, cache: Path, module: str, name: str
 
 
 def perform(job: Job, send) -> None:
-    """Does one job, run by run. Each run's result is on disk before `done` is sent."""
+    """Does one job, run by run. Each run's result is on disk before `done` is sent. Raises `Changed`, with nothing done."""
     import jax
 
-    from bench import measure, train
+    from bench import measure, parts, train
     from bench.floors import FLOORS
 
+    job.cell.refuse_changed()
     cell, evaluate = job.cell, _evaluator(job, send)
     system, dataset = evaluate.system, evaluate.data
     if cell.is_floor:
@@ -147,7 +156,8 @@ def perform(job: Job, send) -> None:
         floor = FLOORS[cell.model](system, dataset)
         with locks.held(_folder(job, None), PATIENCE):
             if job.kind == "run":
-                _write(job, None, "finished", *evaluate(floor), provenance.clock())
+                metrics, curves, made = parts.completed(_folder(job, None), cell, evaluate, floor)
+                _write(job, None, "finished", metrics, curves, made or provenance.of(provenance.clock()))
             if cell.shown(None) and (job.kind == "measure" or cell.preset.haste):
                 _add_speed(job, None, measure.speed_with_longer_steps(floor, evaluate))
         send(Event("done", None, status="finished"))
@@ -258,11 +268,13 @@ def _trained_before(job: Job, seed: int, trainer, send):
 
 def _finish(job: Job, seed, trainer, evaluate, clock) -> str:
     """Evaluates what was trained and writes the result; returns its status."""
+    from bench import checkpoints, parts
+
     trained, notes = _read_trained(job, seed, trainer)
-    metrics, curves = evaluate(trained.model)
+    metrics, curves, made = parts.completed(_folder(job, seed), job.cell, evaluate, trained.model, checkpoints.digest(trained.model))
     curves = {**{f"training_{name}": values for name, values in trained.history.items()}, **curves}
     status = "finished" if trained.diverged_at is None else "diverged"
-    _write(job, seed, status, trained.metrics() | metrics, curves, clock, trainer, trained, notes)
+    _write(job, seed, status, trained.metrics() | metrics, curves, made or provenance.of(clock), trainer, trained, notes)
     return status
 
 
@@ -284,7 +296,7 @@ def _add_speed(job: Job, seed, speed: dict) -> None:
     results.write(where, {**result, "speed": speed})
 
 
-def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained=None, notes=None) -> None:
+def _write(job: Job, seed, status, metrics, curves, made: dict, trainer=None, trained=None, notes=None) -> None:
     from dataclasses import asdict
 
     from bench import checkpoints, identity, results
@@ -292,7 +304,7 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
     cell, notes = job.cell, notes or {}
     if not cell.shown(seed):
         curves = {name: values for name, values in curves.items() if name not in MOTION}
-    configuration = cell.configuration()
+    configuration = identity.plain(cell.configuration())
     result = {
         "run": cell.run_id(seed),
         "system": cell.system,
@@ -300,20 +312,18 @@ def _write(job: Job, seed, status, metrics, curves, clock, trainer=None, trained
         "seed": seed,
         "status": status,
         "diverged_at_step": None if trained is None else trained.diverged_at,
-        "configuration": {name: value if isinstance(value, dict) else asdict(value) for name, value in configuration.items()},
+        "configuration": configuration,
         "configuration_hash": identity.digest(identity.canonical(configuration)),
         "scales": None if trainer is None else asdict(trainer.scales),
         "metrics": metrics,
         "speed": _old_speed(job, seed),
         "parameters": None if trained is None else checkpoints.digest(trained.model),
         "provenance": {
-            **provenance.of(clock),
+            **made,
             "execution": cell.execution,
             "attempt": notes.get("attempt", job.attempt),
             "resumed_at": notes.get("resumed_at", []),
-            "training_code": cell.training_code,
-            "evaluation_code": cell.evaluation_code,
-            "shared_code": identity.shared_code(),
+            **cell.code,
         },
     }
     results.write(_folder(job, seed), result, curves)

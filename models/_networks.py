@@ -144,8 +144,8 @@ class Scalar(Local):
 class EnergyTerms(nnx.Module):
     r"""N(q, v, c), ½ uᵀ M(q, c) u and V(q, c), u = v / σ_v: what a learnt energy or Lagrangian is made of.
 
-    N is a `Scalar`, which alone can be any function. M [dof, dof] is any symmetric matrix, nothing keeps it positive; with V it is read off one network
-    of q and c alone, the form in which mechanics writes most energies. On a lattice, or without a `head`, N is all there is and the others are 0.
+    N is a `Scalar`, which alone can be any function. M [dof, dof] is any symmetric matrix, which nothing keeps positive; M and V are read off one
+    network of q and c alone, the form in which mechanics writes most energies. On a lattice, or without a `head`, N is all and the others are 0.
     """
 
     def __init__(self, spec: Spec, scales: Scales, shape: Shape, head: Shape | None, products: int, *, rngs: nnx.Rngs):

@@ -21,7 +21,7 @@ ENERGETIC = ("hnn", "hnn_naive", "delan", "lnn")
 def write(output, cell, seed, error=0.01, status="finished", **changes):
     """The result of a run whose errors are all the same."""
     made = {"commit": None, "dirty": None, "device": "cpu", "platform": "Linux", "versions": {"jax": "0", "python": "3"}}
-    code = {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code, "attempt": 1, "resumed_at": []}
+    code = {**cell.code, "attempt": 1, "resumed_at": []}
     result = {"run": cell.run_id(seed), "system": cell.system, "model": cell.model, "seed": seed, "status": status, "speed": {}}
     preset = {"sampling": cell.preset.sampling} if cell.is_floor else cell.preset.of_a_run()
     result["configuration"] = {"recording": {"starts": UNITS}, "preset": preset}

@@ -84,7 +84,7 @@ def test_a_grid_leaves_a_result_for_every_run_and_a_table(finished):
 def test_every_result_says_where_it_comes_from(finished):
     for result in grid.read_grid(finished[0])[1]:
         assert (result["provenance"]["attempt"], result["provenance"]["resumed_at"], result["provenance"]["clock_moved_seconds"]) == (1, [], None)
-        assert {"commit", "dirty", "versions", "device", "training_code", "evaluation_code"} <= set(result["provenance"])
+        assert {"commit", "dirty", "versions", "device", "training", "evaluation", "rows", "parts"} <= set(result["provenance"])
         assert result["configuration"]["recording"]["horizon"] == 1.0
         assert len(result["configuration_hash"]) == 64
 
@@ -152,7 +152,7 @@ def test_changed_evaluation_code_evaluates_again_without_training(copy, cache):
     result = results.read(where)
     true = dict(result["metrics"])
     result["metrics"]["field_error"] = 123.0
-    result["provenance"]["evaluation_code"] = "older"
+    result["provenance"]["evaluation"] = 0
     results.write(where, result)
     stamp = newest(where / "parameters")
     assert do(copy, cache)[0] == 0
@@ -273,7 +273,7 @@ def test_two_grids_in_one_folder_are_refused_by_name(copy, cache):
 def test_results_of_two_versions_of_the_code_are_not_mixed(copy):
     where = run_folder(copy, "hnn-s0")
     result = results.read(where)
-    result["provenance"]["training_code"] = "other"
+    result["provenance"]["rows"] = "other"
     results.write(where, result)
     with pytest.raises(results.ResultsError, match="different versions of the code"):
         tables.write(copy)
@@ -283,7 +283,9 @@ def test_rows_from_other_code_than_the_checkouts_are_named(copy):
     for path in copy.rglob("result.json"):
         if "hnn" in str(path):
             result = results.read(path.parent)
-            result["provenance"]["evaluation_code"] = "other"
+            result["provenance"]["evaluation"] = 7
             results.write(path.parent, result)
     tables.write(copy)
-    assert "Made by other code than this checkout's: relativistic_particle x hnn." in (copy / "table.md").read_text()
+    assert (
+        "Made by other code or packages than this checkout's: relativistic_particle x hnn (evaluation 7, now 1)." in (copy / "table.md").read_text()
+    )

@@ -26,7 +26,7 @@ def write(output, cell, seed, status="finished", why="", **changes):
     error = ERRORS.get((cell.model, seed), 1.0)
     numbers = {"metrics": {"field_error": error, "rollout_error": 2 * error, "diverged_rollouts": 0}, "speed": {"train_seconds": 3.0}}
     made = {"commit": None, "dirty": None, "device": "cpu", "platform": "Linux", "versions": {"jax": "0", "python": "3"}}
-    code = {"training_code": cell.training_code, "evaluation_code": cell.evaluation_code, "attempt": 1, "resumed_at": []}
+    code = {**cell.code, "attempt": 1, "resumed_at": []}
     result = {"run": cell.run_id(seed), "system": cell.system, "model": cell.model, "seed": seed, "status": status, "why": why}
     result |= {"configuration": {"recording": {"starts": 4}}, "provenance": made | code} | numbers | changes
     curves = {"time": np.linspace(0.1, 1, 10), "energy_error": np.full((4, 10), error)}
@@ -241,7 +241,7 @@ def test_a_run_that_was_finished_before_it_was_lost_stays_finished(output, cells
 
 def test_what_was_measured_is_kept_when_a_new_evaluation_fails(output, cells, tmp_path, monkeypatch):
     cell = cells["hnn"]
-    write(output, cell, 0, provenance={**results.read(grid.folder(output, cell.run_id(0)))["provenance"], "evaluation_code": "older"})
+    write(output, cell, 0, provenance={**results.read(grid.folder(output, cell.run_id(0)))["provenance"], "evaluation": 0})
     monkeypatch.setattr(bench.run.pool, "run", stopped("timeout"))
     assert quietly(output, tmp_path / "cache") == 1
     result = results.read(grid.folder(output, cell.run_id(0)))

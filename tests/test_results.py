@@ -185,7 +185,7 @@ def test_a_run_whose_name_leads_elsewhere_is_refused(run, tmp_path, name):
         grid.read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("part", ["training_code", "commit", "versions", "platform"])
+@pytest.mark.parametrize("part", ["training", "evaluation", "rows", "commit", "versions", "platform"])
 def test_a_result_that_does_not_say_where_it_comes_from_is_refused(run, part):
     forge(run, provenance={name: value for name, value in content(run)["provenance"].items() if name != part})
     with pytest.raises(DamagedResult, match=r"result\.json lacks"):

@@ -263,7 +263,7 @@ def test_a_model_that_others_are_compared_with_is_part_of_their_cells(output):
 def test_cells_evaluated_by_different_code_are_refused_by_name(output):
     run = grid.Cell(PRESET, "wave", "lnn").run_id(2)
     where = grid.folder(output, run)
-    write(output, grid.Cell(PRESET, "wave", "lnn"), 2, provenance={**results.read(where)["provenance"], "shared_code": "another"})
+    write(output, grid.Cell(PRESET, "wave", "lnn"), 2, provenance={**results.read(where)["provenance"], "training": 7})
     with pytest.raises(results.ResultsError, match="different versions of the code") as error:
         table1.TableOne(output)
     assert run in str(error.value)
@@ -304,7 +304,7 @@ def test_mixed_presets_and_mixed_code_are_refused_by_name(output):
     with pytest.raises(results.ResultsError, match="come from different presets") as error:
         table1.TableOne(output)
     assert run in str(error.value)
-    write(output, cell, 2, provenance={**results.read(grid.folder(output, run))["provenance"], "training_code": "other"})
+    write(output, cell, 2, provenance={**results.read(grid.folder(output, run))["provenance"], "rows": "other"})
     with pytest.raises(results.ResultsError, match="come from different versions of the code") as error:
         table1.TableOne(output)
     assert run in str(error.value)
