@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench import metrics, power
+from bench import metrics
 from bench.data import DataSet, Split
-from bench.evidence import Evidence, in_single
+from bench.evidence import Evidence, called, in_double, in_single
 from bench.train import ONCE, smallest_mass_eigenvalue
 from systems._integrators import rollout
 from systems._system import System
@@ -18,6 +18,7 @@ from systems._system import System
 # when one of them comes out otherwise (tests/test_golden.py says so), and all runs are evaluated anew. A new metric is a part (bench/parts.py).
 EVALUATION = 1
 TEST_STATES = 8192  # independent enough for field errors good to a per cent
+MASSES = 512  # of them, at which the smallest eigenvalue of a learnt mass matrix is looked for
 PIECE = 10  # frames of a rollout in one compiled program
 FILM = 10_000  # numbers at most of the motion from the first start that is stored to be looked at
 CURVE_POINTS = 100  # in time, of a stored curve: what a figure can show, in a repository that holds hundreds of them
@@ -38,7 +39,8 @@ class Evaluator:
         self._true_energy = jax.jit(jax.vmap(jax.vmap(system.energy, (0, None))), compiler_options=ONCE)
         self._admissible = jax.jit(jax.vmap(jax.vmap(system.admissible)), compiler_options=ONCE)
         self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a), compiler_options=ONCE)
-        self._smallest_mass = jax.jit(smallest_mass_eigenvalue, compiler_options=ONCE)
+        self._from_chart = jax.jit(self._states, static_argnames="chart", compiler_options=ONCE)
+        self._first_energy = jax.jit(lambda x, c: (jax.vmap(system.energy)(x, c), system.energy_scale(x, c)), compiler_options=ONCE)
         self._drift = jax.jit(self._drift_and_spread, compiler_options=ONCE)
 
     @cached_property
@@ -57,39 +59,52 @@ class Evaluator:
 
     def __call__(self, model) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Metrics by name (PROTOCOL: errors are fractions), and curves over time. What a model doesn't have is absent."""
-        results = {}
+        results, rates = {}, None
         if hasattr(model, "derivative"):
-            results |= self.field_metrics(model)
+            of_test, rates = self.rates(model)
+            results |= self._field_metrics(of_test)
         if hasattr(model, "mass_matrix"):
             x, _, c = self.test
-            results["smallest_mass_eigenvalue"] = float(self._smallest_mass(model, jnp.float32(x[:512]), jnp.float32(c[:512])))
+            results["smallest_mass_eigenvalue"] = smallest_mass_eigenvalue(model, x[:MASSES], c[:MASSES])
         rollout_metrics, curves = self.rollout_metrics(model)
         if getattr(model, "coarsened", False):
             curves |= self.with_longer_steps(model)
-        return results | rollout_metrics, curves | {name: values.astype(np.float32) for name, values in self.evidence(model).items()}
+        return results | rollout_metrics, curves | {name: values.astype(np.float32) for name, values in self.evidence(model, rates).items()}
+
+    def _states(self, x, c, chart):
+        """Motions [start, time, 2, dof] of a chart in (q, v)."""
+        return jax.vmap(jax.vmap(lambda x, c: self.system.from_chart(x, c, chart), (0, None)))(x, c)
 
     def _predicted_rates(self, model, x, c):
         """ẋ̂ in the (q, v) chart at states x = (q, v)."""
         system = self.system
 
         def one(x, c):
-            predicted = in_single(model.derivative, system.to_chart(x, c, model.chart), c, system.spec)
+            predicted = in_single(model, "derivative", system.to_chart(x, c, model.chart), c, system.spec)
             return system.rate_from_chart(predicted, x, c, model.chart)
 
         return jax.vmap(one)(x, c)
 
+    def rates(self, model) -> tuple[np.ndarray, np.ndarray]:
+        """ẋ̂ in the (q, v) chart at the held-out states and at those of the evidence, by one program."""
+        parts = (self.test[0], self.test[2]), self.evidence.states()
+        x, c = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        of_test, of_evidence = np.split(np.asarray(self._predict(model, x, c)), [len(self.test[0])])
+        return of_test, of_evidence
+
     def field_metrics(self, model) -> dict[str, float]:
         """field_error, acceleration_error, force_error and acceleration_l1 on held-out states of the training law."""
+        return self._field_metrics(self.rates(model)[0])
+
+    def _field_metrics(self, predicted) -> dict[str, float]:
         x, true, c = self.test
-        predicted = np.asarray(self._predict(model, x, c))
         forces = [np.asarray(self._force(x, c, rate[:, 1])) for rate in (predicted, true)]
-        found = {
+        return {
             "field_error": metrics.field_error(predicted, true, self.system.spec.lattice),
             "acceleration_error": metrics.acceleration_error(predicted[:, 1], true[:, 1], self.system.spec.lattice),
             "force_error": metrics.force_error(*forces),
             "acceleration_l1": metrics.acceleration_l1(predicted[:, 1], true[:, 1]),
         }
-        return found | power.balance(self.system, x, c, predicted) if self.system.forced else found
 
     def one_frame_error(self, model, split: Split) -> float:
         """Mean |x̂ − x| one frame ahead, in the model's chart, in units of the spread of the change that a frame brings: what `tune` makes small.
@@ -113,8 +128,8 @@ class Evaluator:
         at, pieces, length = self.begin(model, x, c, stride=stride, substeps=substeps), [], gcd(frames, PIECE)
         for _ in range(frames // length):
             at, states = self.piece(model, at, c, frames=length, stride=stride, substeps=substeps)
-            pieces.append(states)
-        return jnp.concatenate(pieces, axis=1)
+            pieces.append(np.asarray(states))
+        return np.concatenate(pieces, axis=1)
 
     def _begin(self, model, x, c, stride: int, substeps=None):
         """What a rollout from starts x = (q, v) goes on from: the state in the model's own chart, for a field with slopes of the motion before."""
@@ -124,7 +139,7 @@ class Evaluator:
             x = self.system.to_chart(x, c, model.chart)
             if hasattr(model, "change"):
                 return x
-            field = partial(in_single, model.derivative, c=c, spec=self.system.spec)
+            field = partial(in_single, model, "derivative", c=c, spec=self.system.spec)
             return recording.integrator.start(field, x, stride * recording.frame / (recording.substeps if substeps is None else substeps))
 
         return jax.vmap(one)(x, c)
@@ -135,9 +150,9 @@ class Evaluator:
 
         def one(at, c):
             if hasattr(model, "change"):
-                states = rollout(lambda x: jax.lax.fori_loop(0, stride, lambda _, x: x + in_single(model.change, x, c, spec), x), at, frames)
+                states = rollout(lambda x: jax.lax.fori_loop(0, stride, lambda _, x: x + in_single(model, "change", x, c, spec), x), at, frames)
                 return states[-1], states
-            field = partial(in_single, model.derivative, c=c, spec=spec)
+            field = partial(in_single, model, "derivative", c=c, spec=spec)
             steps = recording.substeps if substeps is None else substeps
             return recording.integrator.rollout(field, at, stride * recording.frame, steps, frames)
 
@@ -153,8 +168,8 @@ class Evaluator:
     def with_longer_steps(self, model) -> dict[str, np.ndarray]:
         """coarse_substeps [k], coarse_rollout_error [k] over the window and coarse_energy_error [k], median at the last frame."""
         system, recording, evaluation = self.system, self.system.recording, self.data.evaluation
-        start, c, true = jnp.asarray(evaluation.x[:, 0]), jnp.asarray(evaluation.c), evaluation.x[:, 1:]
-        energy, scale = self._reference_energy(start, true, c), system.energy_scale(start, c)
+        start, c, true = evaluation.x[:, 0], evaluation.c, evaluation.x[:, 1:]
+        energy, scale = self._reference_energy(start, true, c)
         found = []
         for substeps in self.substeps():
             predicted = np.asarray(self.rollout(model, start, c, true.shape[1], recording.stride, jnp.array(substeps)))
@@ -166,8 +181,10 @@ class Evaluator:
         return dict(zip(names, np.array(found, np.float32).T, strict=True))
 
     def _reference_energy(self, start, true, c):
-        """H that predictions should have [start, time]: that of the start, [start, 1]; under a force that of the truth at the same time."""
-        return self._true_energy(true, c) if self.system.forced else jax.vmap(self.system.energy)(start, c)[:, None]
+        """H that predictions should have [start, time], and its unit [start]: H of the start, [start, 1]; under a force that of the truth at the same
+        time."""
+        first, scale = map(np.asarray, self._first_energy(start, c))
+        return (np.asarray(self._true_energy(true, c)) if self.system.forced else first[:, None]), scale
 
     def _window(self) -> int:
         """Frames over which rollout errors are averaged."""
@@ -177,18 +194,13 @@ class Evaluator:
     def rollout_metrics(self, model) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What long rollouts from the evaluation's starts show."""
         system, spec, recording = self.system, self.system.spec, self.system.recording
-        true, c = self.data.evaluation.x[:, 1:], jnp.asarray(self.data.evaluation.c)
-        start = jnp.asarray(self.data.evaluation.x[:, 0])
+        start, true, c = self.data.evaluation.x[:, 0], self.data.evaluation.x[:, 1:], self.data.evaluation.c
         frames = true.shape[1]
         given = model.start(start) if hasattr(model, "start") else start
         own = self.rollout(model, given, c, frames, recording.stride)
-        predicted = own
-        if model.chart != "qv":
-            predicted = jax.jit(jax.vmap(jax.vmap(lambda x, c: system.from_chart(x, c, model.chart), (0, None))))(own, c)
-        predicted = np.asarray(predicted)
+        predicted = own if model.chart == "qv" else np.asarray(self._from_chart(own, c, model.chart))
         diverged = metrics.divergence(predicted, self.limit, np.asarray(self._admissible(predicted)))
-        scale = system.energy_scale(start, c)
-        reference = self._reference_energy(start, true, c)
+        reference, scale = self._reference_energy(start, true, c)
         energy = metrics.energy_error(np.asarray(self._true_energy(predicted, c)), reference, scale, diverged)
         state = metrics.rollout_error(predicted, true, spec, diverged)
         distance = metrics.distance(predicted, true, spec)
@@ -221,15 +233,12 @@ class Evaluator:
 
         The spread is taken at one context and averaged over contexts: an energy is known only up to a function of c.
         """
-        drift, spread = self._drift(jax.tree.map(lambda a: a.astype(jnp.float64), model), start, end, c)
+        drift, spread = self._drift(in_double(model), start, end, c)
         drift = np.asarray(drift / spread)
         return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())
 
     def _drift_and_spread(self, model, start, end, c):
         """(|E(end) − E(start)| [start], the spread) of a learnt energy, starts x = (q, v) and ends in the model's own chart."""
-
-        def initial(x, c):
-            return model.energy(self.system.to_chart(x, c, model.chart), c)
-
-        drift = jax.vmap(lambda start, end, c: jnp.abs(model.energy(end, c) - initial(start, c)))(start, end, c)
-        return drift, jax.vmap(jax.vmap(initial, (0, None)), (None, 0))(start, c).std(axis=1).mean()
+        evidence = self.evidence
+        drift = jax.vmap(lambda start, end, c: jnp.abs(called(model, "energy", end, c) - evidence.initial_energy(model, start, c)))(start, end, c)
+        return drift, evidence.spread(model, start, c)

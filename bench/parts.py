@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import evaluate, provenance, results
+from bench import evaluate, power, provenance, results
+from bench.floors import FLOORS
 
 if TYPE_CHECKING:
     from bench.grid import Cell
@@ -32,7 +33,17 @@ class Part:
     """its metrics and curves of a model, or of a floor"""
 
 
-PARTS: dict[str, Part] = {}
+def _power(evaluator: evaluate.Evaluator, model) -> Measured:
+    x, _, c = evaluator.test
+    return power.balance(evaluator.system, x, c, evaluator.rates(model)[0]), {}
+
+
+def _is_forced_field(cell: "Cell") -> bool:
+    of = FLOORS[cell.model] if cell.is_floor else cell.get_model()
+    return cell.get_system().forced and hasattr(of, "derivative")
+
+
+PARTS = {"power": Part(1, _is_forced_field, _power)}
 
 
 def numbers(cell: "Cell") -> dict[str, int]:

@@ -1,11 +1,12 @@
 """Presets: what a grid of runs is. One frozen dataclass is the command line, the configuration and the stored provenance."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import models
 import systems
 from models import Model, Signal
+from systems._configuration import added
 from systems._rows import UnknownName
 
 Values = Literal["default", "paper"]
@@ -46,13 +47,13 @@ class Preset:
     """states a step; a ring of 16 sites counts 16"""
     segment: int = 4
     """successive frames that a model trained on rollouts sees"""
-    signal: Signal = "own"  # as before the field was there
+    signal: Signal = added("own", before="own")
     """what models learn from: each its own, true derivatives, or frames alone, through the solver"""
     chunk: int = 250
     """steps between two looks at the loss (progress, NaN), in one compiled loop"""
     optimizer: Literal["soap", "muon", "adam"] = "soap"
     """SOAP (bench/soap.py), or of optax"""
-    schedule: Literal["cosine", "trapezoidal"] = "cosine"
+    schedule: Literal["cosine", "trapezoidal"] = added("cosine", before="cosine")
     """learning rate after its warm-up: a cosine to 0, or constant and linear to 0 over the last 35 %"""
     warmup: int = 200
     """steps of linear warm-up"""
@@ -82,8 +83,9 @@ class Preset:
     """GiB that the processes of a run may hold before they are ended; None: no limit"""
 
     def __post_init__(self):
-        if self.signal not in get_args(Signal):
-            raise UnknownName("signal", self.signal, get_args(Signal))
+        for name, hint in get_type_hints(Preset).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise UnknownName(name, getattr(self, name), get_args(hint))
         for name in self.systems:
             if name not in systems.names():
                 raise UnknownName("system", name, systems.names())
@@ -92,6 +94,8 @@ class Preset:
                 raise UnknownName("model", name, models.names())
             models.get(name).settings_called(self.hyperparameters)
             require_signal(name, self.signal)
+            if self.sampling == "fresh" and models.get(name).span(self.segment, self.signal) > 1:
+                raise ValueError(f"sampling is fresh: {name} learns from successive frames: give states, or leave {name} out")
         for name in ("systems", "models", "seeds"):
             values = getattr(self, name)
             if not values:

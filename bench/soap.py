@@ -38,18 +38,18 @@ def scale_by_soap() -> optax.GradientTransformationExtraArgs:
     """SOAP without its learning rate. `update` wants the loop's own `step`, from 0: a count in the state would be one of several seeds in one
     program, and under a condition on it the bases of all of them would turn at every step."""
 
-    def init(weights) -> list[State]:
-        return [_start(W) for W in _stacks(weights)]
+    def init(params) -> list[State]:
+        return [_start(W) for W in _stacks(params)]
 
-    def update(gradients, states, params=None, *, step, **_):
-        stacks = _stacks(gradients)
-        states = [_remember(G, state) for G, state in zip(stacks, states, strict=True)]
+    def update(updates, state, params=None, *, step, **_):
+        stacks = _stacks(updates)
+        states = [_remember(G, of_shape) for G, of_shape in zip(stacks, state, strict=True)]
         states = jax.lax.cond((step % EVERY == 0) & (step > 0), lambda: [_turn(state) for state in states], lambda: states)
         moves, states = zip(*(_move(G, state, step + 1.0) for G, state in zip(stacks, states, strict=True)), strict=True)
         left = {move.shape[1:]: iter(move) for move in moves}
-        return jax.tree.map(lambda leaf: next(left[_matrix(leaf).shape]).reshape(leaf.shape), gradients), list(states)
+        return jax.tree.map(lambda leaf: next(left[_matrix(leaf).shape]).reshape(leaf.shape), updates), list(states)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]  (step must be given)
 
 
 def _matrix(leaf) -> Float[Array, "n m"]:

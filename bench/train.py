@@ -15,7 +15,7 @@ from bench.data import FRESH, DataSet, Split
 from bench.presets import Preset
 from bench.soap import scale_by_soap
 from models import Batch, Model, Scales, Signal
-from systems._system import Spec, System
+from systems._system import Chart, Spec, System
 
 # Of all that makes data and trains and is no row: systems/_*.py, models/_*.py, bench/data.py, bench/train.py. It is part of the name of every run and
 # data set: raise it when data or trained parameters come out otherwise than by rounding (tests/test_golden.py says so), and all is made anew.
@@ -154,7 +154,7 @@ def chosen(key, data: Batch, count: int) -> Batch:
     return jax.tree.map(lambda a: a[at], data)
 
 
-def fresh(system: System, chart: str, key, count: int) -> Batch:
+def fresh(system: System, chart: Chart, key, count: int) -> Batch:
     """`count` independent states of the system's law, drawn now, as published; they are true in double precision before they become single."""
 
     def one(key):
@@ -208,7 +208,6 @@ class Trainer:
         self.chunk, self.chunk_together = (jax.jit(f, donate_argnums=(0, 1)) for f in (chunk, together))
         self.validation: Batch = _first_states(cut(data.validation, system, model, preset.segment, preset.signal), VALIDATION_STATES, lattice)
         self.validation_loss = jax.jit(lambda model, batch: model.loss_from(preset.signal, batch, jnp.ones(())), compiler_options=ONCE)
-        self.watch = jax.jit(smallest_mass_eigenvalue, compiler_options=ONCE)
         self.watched = _first_states(self.validation, WATCHED_STATES, lattice)
 
     def start(self, seed: int):
@@ -218,7 +217,7 @@ class Trainer:
 
     def batch(self, key, data: Batch) -> Batch:
         """The batch of a step."""
-        if self.preset.sampling == FRESH and data.x.shape[1] == 1:
+        if self.preset.sampling == FRESH:
             return fresh(self.system, self.model.chart, key, self.count)
         return chosen(key, data, self.count)
 
@@ -266,7 +265,7 @@ class Trainer:
                     diverged[i] = done
                 row = {"step": done, "train_loss": losses[i].mean()}
                 if hasattr(model, "mass_matrix"):
-                    row["smallest_mass_eigenvalue"] = float(self.watch(model, self.watched.x[:, 0], self.watched.c))
+                    row["smallest_mass_eigenvalue"] = smallest_mass_eigenvalue(model, self.watched.x[:, 0], self.watched.c)
                 rows[i].append(row)
                 report(seed, done, float(losses[i][-1]))
             if None not in diverged:
@@ -316,6 +315,16 @@ def _first_states(batch: Batch, states: int, lattice: bool) -> Batch:
     return jax.tree.map(lambda a: a[: max(1, states // (span * (dof if lattice else 1)))], batch)
 
 
-def smallest_mass_eigenvalue(model, x, c):
-    """Least eigenvalue of the learnt mass matrix over the states x [n, 2, dof], in units in which velocities have unit spread."""
+@partial(jax.jit, compiler_options=ONCE)
+def _smallest_mass_eigenvalue(model, x, c):
     return jnp.linalg.eigvalsh(jax.vmap(model.mass_matrix)(x, c)).min()
+
+
+def smallest_mass_eigenvalue(model, x, c) -> float:
+    """Least eigenvalue of the learnt mass matrix over states x [n, 2, dof], in units in which velocities have unit spread.
+
+    In pieces of equal size, which share a program with all that watch the training of this model; what is left over is not looked at.
+    """
+    count = min(WATCHED_STATES, len(x))
+    pieces = range(0, len(x) - count + 1, count)
+    return min(float(_smallest_mass_eigenvalue(model, np.float32(x[i : i + count]), np.float32(c[i : i + count]))) for i in pieces)

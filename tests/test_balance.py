@@ -11,7 +11,7 @@ from specimens import build, compiled, everywhere
 
 import models
 import systems
-from bench import data, power
+from bench import data, parts, power
 from bench.evaluate import Evaluator
 from bench.floors import Truth
 from bench.presets import PRESETS
@@ -159,7 +159,7 @@ def test_energy_errors_of_a_system_with_a_force_follow_the_truth_and_no_learnt_e
     system = DampedParticle()
     dataset = data.generate(system, TINY)
     evaluate = Evaluator(system, dataset)
-    results, curves = evaluate(Truth(system, dataset))
+    results, curves = parts.measured([parts.WHOLE, "power"], ({}, {}), evaluate, Truth(system, dataset))
     energy = np.asarray(compiled(jax.vmap(jax.vmap(system.energy, (0, None))))(dataset.evaluation.x, dataset.evaluation.c))
     scale = np.asarray(system.energy_scale(dataset.evaluation.x[:, 0], dataset.evaluation.c))
     assert (np.abs(energy[:, -1] - energy[:, 0]) / scale).min() > 1e-2
