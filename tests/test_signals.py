@@ -14,7 +14,7 @@ from specimens import HASTE, batch, build, compiled, recorded, scales
 
 import models
 import systems
-from bench import cases, data, grid, train
+from bench import cases, cli, data, grid, train
 from bench.presets import PRESETS, Preset, Unlearnable
 from bench.run import run_table1
 from models import Batch, VectorField
@@ -157,8 +157,12 @@ def test_every_model_trains_on_every_signal_that_it_has(name, signal):
 
 
 def test_a_signal_that_a_model_or_nobody_has_is_refused_with_what_to_type(tmp_path):
+    unknown = Preset()
+    object.__setattr__(unknown, "signal", "rates")  # past the check of types that tests have and users have not
     with pytest.raises(UnknownName, match="unknown signal 'rates': choose from own, derivatives, frames"):
-        Preset(signal="rates")  # pyright: ignore[reportArgumentType]
+        unknown.__post_init__()
+    with pytest.raises(cli.Wrong, match=r"--signal.*own.*derivatives.*frames"):
+        cli.parse(cli.Options, ["--signal", "rates"], "run", cli.Options(Preset()))
     said = "signal is derivatives: mlp is trained on own or frames alone; give one of these, or leave mlp out of --models"
     with pytest.raises(Unlearnable, match=said):
         Preset(signal="derivatives")
