@@ -8,19 +8,21 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from bench import grid, recipe, results
+from bench import budgets, grid, recipe, results
 from bench.claims import CORE, Curves
+from bench.data import DATA_FIELDS
 from bench.grid import Cell, applicable
 from bench.literature import FIGURES, Figure
 from bench.presets import Preset, filled
-from bench.recipe import RUNGS, Rung, spread
+from bench.recipe import RIVALS, RUNGS, Rung, spread
 from bench.sheet import number
 
 
 def cells(preset: Preset) -> list[Cell]:
     """All that the two tables need."""
-    wanted = [Cell(rung.preset(preset), system, "lnn") for rung in RUNGS for system in CORE if rung.applies(system)]
+    wanted = [Cell(rung.preset(preset), system, rung.model) for rung in (*RUNGS, *RIVALS) for system in CORE if rung.applies(system)]
     wanted += [Cell(figure.preset(preset), figure.system, figure.model) for figure in FIGURES]
+    wanted += budgets.cells(preset)
     names: dict[str, Cell] = {cell.run_id(cell.seeds[0]): cell for cell in applicable(wanted)}
     return list(names.values())
 
@@ -31,37 +33,30 @@ class Published:
     def __init__(self, output: Path):
         self.output = output
         self.manifest, self.rows, self.holes = grid.read_grid(output, results.PUBLISHED)
+        self.preset = Preset(**self.manifest["preset"])
 
     def of_figure(self, figure: Figure) -> list[dict]:
         """Its runs that have numbers."""
-        asked = figure.preset(Preset(**self.manifest["preset"]))
-        return [
-            row
-            for row in self._there(figure.system, figure.model)
-            if filled(row["configuration"]["preset"])["sampling"] == asked.sampling
-            and (row["seed"] is None or _recipe(row, asked.hyperparameters, asked.optimizer))
-        ]
+        return [row for row in self.of(figure.preset(self.preset), figure.system, figure.model) if row["status"] == "finished"]
 
     def of_rung(self, rung: Rung, system: str) -> list[dict]:
         """All its runs on a system, those that diverged in training too."""
+        return self.of(rung.preset(self.preset), system, rung.model)
+
+    def of(self, preset: Preset, system: str, model: str) -> list[dict]:
+        """Runs of a model on a system under a preset with numbers, or diverged in training; of a floor, by what it depends on of the preset."""
+        asked = preset.of_a_run()
         return [
             row
-            for row in self._there(system, "lnn", diverged=True)
-            if filled(row["configuration"]["preset"])["sampling"] == "trajectories" and _recipe(row, rung.hyperparameters, rung.optimizer)
+            for row in self.rows
+            if (row["system"], row["model"]) == (system, model)
+            and row["status"] not in results.LOST
+            and all(filled(row["configuration"]["preset"])[name] == asked[name] for name in (asked if row["seed"] is not None else DATA_FIELDS))
         ]
-
-    def _there(self, system: str, model: str, diverged: bool = False) -> list[dict]:
-        known = ("finished", "diverged") if diverged else ("finished",)
-        return [row for row in self.rows if (row["system"], row["model"]) == (system, model) and row["status"] in known]
 
     def curves(self, row: dict) -> Curves:
         """The curves of a run."""
         return results.curves(grid.folder(self.output, row["run"]), row)
-
-
-def _recipe(row: dict, hyperparameters: str, optimizer: str) -> bool:
-    preset = filled(row["configuration"]["preset"])
-    return (preset["hyperparameters"], preset["optimizer"]) == (hyperparameters, optimizer)
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,7 @@ def markdown(published: Published) -> str:
         numbers = ("?", "", "", "") if ours is None else _numbers(figure, ours)
         theirs = f"{figure.what} ({figure.source})", figure.system, figure.model, number(figure.theirs), figure.spread
         out.append(f"| {' | '.join((*theirs, *numbers))} | {figure.why} |")
+    out += ["", *budgets.markdown(published.of, published.preset)]
     out += ["", *recipe.markdown(published.of_rung, published.manifest["preset"])]
     if published.holes:
         out += ["", f"{len(published.holes)} runs have no numbers: " + ", ".join(f"`{run}`" for run in published.holes) + "."]
@@ -123,11 +119,15 @@ def tidy(published: Published) -> pd.DataFrame:
         for row in published.of_figure(figure):
             starts = figure.read(row, published.curves(row))
             lines.append(("published", figure.what, figure.system, figure.model, row["run"], figure.theirs, float(figure.summary(starts))))
-    for rung in RUNGS:
+    for rung in (*RUNGS, *RIVALS):
         for system in CORE:
             rows = published.of_rung(rung, system)
             found = zip(rows, recipe.errors(rows, recipe.ERROR), strict=True)
-            lines += [("recipe", rung.hyperparameters, system, "lnn", row["run"], "", error) for row, error in found]
+            lines += [("recipe", f"{rung.hyperparameters}, {rung.optimizer}", system, rung.model, row["run"], "", error) for row, error in found]
+    lines += [
+        ("budget", what, budgets.SYSTEM, model, run, budgets.PUBLISHED_LOSS, value)
+        for what, model, run, value in budgets.tidy(published.of, published.preset)
+    ]
     return pd.DataFrame(lines, columns=["table", "what", "system", "model", "run", "published", "ours"])
 
 

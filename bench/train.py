@@ -1,5 +1,6 @@
 """Training: chunks of `lax.scan`, the same loop, data and optimiser for every model, and no way back to Python within a chunk."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,7 @@ class Trained:
     history: dict[str, np.ndarray]  # step, train_loss (mean over the chunk), smallest_mass_eigenvalue
     validation_loss: float
     diverged_at: int | None = None  # step whose loss was not finite
+    cpu_seconds: float | None = None  # of all steps, from those after the first chunk, which may have been compiled; None if there was one chunk
 
     def metrics(self) -> dict[str, float]:
         """Losses, and the number of trained parameters."""
@@ -253,7 +255,9 @@ class Trainer:
         rows: list[list[dict]] = [_rows(snapshot.history) for snapshot in snapshots]
         diverged: list[int | None] = [snapshot.diverged_at for snapshot in snapshots]
         trained: list[Model] = [snapshot.model for snapshot in snapshots]
+        clock = _ChunkClock()
         for done, models, states, losses in self.chunks(seeds, snapshots):
+            clock.tick(losses.shape[1])
             trained = separate(models, len(seeds))
             for i, (seed, model) in enumerate(zip(seeds, trained, strict=True)):
                 if diverged[i] is not None:
@@ -278,7 +282,23 @@ class Trainer:
 
                 keeper.after_chunk(now)
         validation = [float(self.validation_loss(model, self.validation)) for model in trained]
-        return [Trained(*of_seed) for of_seed in zip(trained, map(_history, rows), validation, diverged, strict=True)]
+        seconds = clock.seconds(self.preset.steps, len(seeds))
+        return [Trained(*of_seed, seconds) for of_seed in zip(trained, map(_history, rows), validation, diverged, strict=True)]
+
+
+class _ChunkClock:
+    """Processor time of the chunks of a training."""
+
+    def __init__(self):
+        self.marks = [(time.process_time(), 0)]
+
+    def tick(self, steps: int) -> None:
+        self.marks.append((time.process_time(), steps))
+
+    def seconds(self, steps: int, seeds: int) -> float | None:
+        """Of all steps of one of several seeds."""
+        timed = sum(n for _, n in self.marks[2:])
+        return (self.marks[-1][0] - self.marks[1][0]) * steps / timed / seeds if timed else None
 
 
 def _history(rows: list[dict]) -> dict[str, np.ndarray]:

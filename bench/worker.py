@@ -240,6 +240,7 @@ def _save(job: Job, seed: int, trained, resumed_at: list[int]) -> None:
     from bench import checkpoints, results
 
     notes = {"history": {name: values.tolist() for name, values in trained.history.items()}, "diverged_at": trained.diverged_at}
+    notes |= {"cpu_seconds": trained.cpu_seconds}
     notes |= {"validation_loss": trained.validation_loss, "resumed_at": resumed_at, "attempt": job.attempt if seed == job.seeds[0] else 1}
     checkpoints.save(_folder(job, seed) / results.PARAMETERS, trained.model, sealed.plain(notes), job.cell.run_id(seed))
 
@@ -323,6 +324,7 @@ def _write(job: Job, seed, status, metrics, curves, made: dict, trainer=None, tr
             "execution": cell.execution,
             "attempt": notes.get("attempt", job.attempt),
             "resumed_at": notes.get("resumed_at", []),
+            "training_cpu_seconds": notes.get("cpu_seconds"),
             **cell.code,
         },
     }

@@ -6,6 +6,7 @@ import numpy as np
 
 import systems
 from bench import grid, published, results, table1
+from bench.data import DATA_FIELDS
 from bench.floors import FLOORS
 from bench.measure import coarse
 from bench.presets import PRESETS
@@ -23,7 +24,7 @@ def write(output, cell, seed, error=0.01, status="finished", **changes):
     made = {"commit": None, "dirty": None, "device": "cpu", "platform": "Linux", "versions": {"jax": "0", "python": "3"}}
     code = {**cell.code, "attempt": 1, "resumed_at": []}
     result = {"run": cell.run_id(seed), "system": cell.system, "model": cell.model, "seed": seed, "status": status, "speed": {}}
-    preset = {"sampling": cell.preset.sampling} if cell.is_floor else cell.preset.of_a_run()
+    preset = {name: value for name, value in cell.preset.of_a_run().items() if name in DATA_FIELDS or not cell.is_floor}
     result["configuration"] = {"recording": {"starts": UNITS}, "preset": preset}
     names = "field_error", "acceleration_error", "acceleration_l1", "rollout_error", "energy_error_last_mean", "energy_error_last_median"
     result["metrics"] = {**dict.fromkeys((*names, "energy_error_mean"), error), "valid_time": 350.0, "diverged_rollouts": 0}

@@ -10,6 +10,7 @@ from flax import nnx
 
 import models
 import systems
+from models import Shape
 
 HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # halves the time to compile what runs once
 
@@ -56,7 +57,10 @@ def scales(system: str, chart: str) -> models.Scales:
 
 def settings(model: type[models.Model]):
     """A model's own settings, its networks small."""
-    return replace(model.settings, shape=replace(model.settings.shape, width=16, ring_width=16, depth=2))
+    small = {"shape": replace(model.settings.shape, width=16, ring_width=16, depth=2)}
+    if getattr(model.settings, "head", None):
+        small["head"] = Shape(width=8, depth=2)
+    return replace(model.settings, **small)
 
 
 @cache

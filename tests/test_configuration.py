@@ -28,6 +28,7 @@ OTHER = {
     "signal": "frames",
     "chunk": 2,
     "optimizer": "adam",
+    "schedule": "trapezoidal",
     "warmup": 3,
     "learning_rate": 0.5,
     "constants": "paper",
@@ -147,7 +148,13 @@ def test_every_other_setting_of_a_model_changes_the_loss():
     assert loss(lnn, usual, progress=0.3) != loss(lnn, replace(usual, first="forward_error"), progress=0.3)
     assert loss(lnn, usual) != loss(lnn, replace(usual, last="forward_error"))
     assert loss(lnn, usual, progress=0.3) != loss(lnn, replace(usual, volume_share=0.5), progress=0.3)
-    known = {"shape", "learning_rate", "normalise", "longest_step", "positive_start", "first", "last", "switch", "volume_share"}
+    for model in (lnn, models.get("hnn"), models.get("hnn_naive")):
+        usual = replace(model.settings, shape=small)
+        assert loss(model, usual) != loss(model, replace(usual, products=0))
+        assert loss(model, usual) != loss(model, replace(usual, head=None))
+        assert loss(model, usual) != loss(model, replace(usual, head=Shape(width=8)))
+    known = {"shape", "learning_rate", "muon_rate", "adam_rate", "normalise", "longest_step", "head", "products"}
+    known |= {"positive_start", "first", "last", "switch", "volume_share"}
     assert {f.name for name in models.names() for f in fields(models.get(name).settings)} == known
 
 
@@ -157,6 +164,8 @@ def test_a_models_learning_rate_is_the_one_it_trains_with(name):
     model = models.get(name)
     assert train.Trainer(model, system, dataset, TINY).learning_rate == model.settings.learning_rate
     assert train.Trainer(model, system, dataset, replace(TINY, learning_rate=0.5)).learning_rate == 0.5
+    for optimizer, rate in (("muon", model.settings.muon_rate), ("adam", model.settings.adam_rate)):
+        assert train.Trainer(model, system, dataset, replace(TINY, optimizer=optimizer)).learning_rate == rate
 
 
 @pytest.mark.parametrize(("field", "value"), [("q", (9.0, 2.0)), ("v", (9.0, 2.5)), ("rate", (9.0, 4.0)), ("frame", 0.2)])

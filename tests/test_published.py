@@ -1,5 +1,6 @@
 """Published figures stand beside ours under the nearest protocol, and each part of a recipe is tried alone."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,10 +11,10 @@ from planted import FEW as PRESET
 from planted import fill_everything, write
 
 import models
-from bench import grid, published, recipe, results
+from bench import budgets, grid, published, recipe, results
 from bench.claims import CORE
 from bench.literature import FIGURES
-from bench.recipe import ALONE, OURS, RUNGS
+from bench.recipe import ALONE, OURS, RIVALS, RUNGS
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +31,54 @@ def test_each_recipe_differs_from_the_one_above_in_one_thing():
     def changed(a, b):
         return {name for name in vars(a) if getattr(a, name) != getattr(b, name)}
 
-    steps = [changed(a, b) for a, b in pairwise(settings[:5])]
-    assert steps == [{"shape", "positive_start"}, {"normalise"}, {"first"}, {"last"}]
-    assert changed(settings[4], settings[5]) == {"learning_rate"}, "with the optimiser comes its rate"
-    assert changed(settings[5], settings[6]) == {"first", "last"}
-    assert settings[5] == lnn.settings
+    steps = [changed(a, b) for a, b in pairwise(settings)]
+    assert steps == [
+        {"shape", "positive_start"},
+        {"normalise"},
+        {"first"},
+        {"last"},
+        set(),
+        set(),
+        {"shape", "head"},
+        {"products"},
+        {"first", "last"},
+    ]
+    assert settings[-2] == lnn.settings
     assert replace(settings[0], shape=lnn.paper.shape) == lnn.paper
-    assert [rung.optimizer for rung in RUNGS] == ["adam"] * 5 + ["muon"] * 2
+    assert [rung.optimizer for rung in RUNGS] == ["adam"] * 5 + ["muon"] + ["soap"] * 4
+    assert [settings[4].rate_of(optimizer) for optimizer in ("adam", "muon", "soap")] == [1e-3, 2e-2, lnn.settings.learning_rate]
+
+
+def test_rivals_are_shown_without_and_with_what_the_lnn_has():
+    for plain, ours in zip(RIVALS[::2], RIVALS[1::2], strict=True):
+        settings = [models.get(rung.model).settings_called(rung.hyperparameters) for rung in (plain, ours)]
+        assert plain.model == ours.model
+        assert [(s.head is None, s.products) for s in settings] == [(True, 0), (False, models.get("lnn").settings.products)]
+        assert {rung.optimizer for rung in (plain, ours)} == {"soap"}
+
+
+def test_the_published_loss_is_compared_at_equal_budgets_on_fresh_states():
+    asked = budgets.cells(PRESET)
+    of_loss = [cell for cell in asked if cell.preset.sampling == "fresh"]
+    assert {(cell.model, cell.preset.hyperparameters) for cell in of_loss} == {
+        ("lnn", "default"),
+        ("lnn", "plain"),
+        ("second_order_ode", "default"),
+        ("hnn", "default"),
+    }
+    assert len(of_loss) == 4 * len(budgets.LENGTHS)
+    assert max(budgets.LENGTHS) * PRESET.batch == 2e7
+    assert {len(cell.preset.seeds) for cell in of_loss} == {min(budgets.SEEDS, len(PRESET.seeds))}
+    assert [cell.preset.steps for cell in asked if cell.preset.sampling != "fresh"] == sorted({*budgets.SHORTER, PRESET.steps})
+
+
+def test_a_training_of_another_length_is_not_taken_for_that_of_the_benchmark(folder):
+    page = published.Published(folder)
+    steps = {row["configuration"]["preset"]["steps"] for row in page.of_rung(OURS, "double_pendulum")}
+    assert steps == {PRESET.steps}
+    text = (published.write(folder), (folder / "published.md").read_text())[1]
+    for learner in budgets.LEARNERS:
+        assert len(re.findall(rf"^\| {learner.title} \| \d+ \|.*\| \d of {min(budgets.SEEDS, len(PRESET.seeds))} \|$", text, re.MULTILINE)) == 6
 
 
 def test_runs_of_the_benchmark_are_taken_as_they_are():
