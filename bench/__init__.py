@@ -18,12 +18,14 @@ def load(output: str | Path, system: str, model: str, seed: int = 0):
     from models import Scales
 
     output = Path(output)
-    manifest, (rows, _) = grid.read_manifest(output, grid.manifests(output)[0]), grid.read_all(output)
-    found = [r for r in rows if (r["system"], r["model"], r["seed"]) == (system, model, seed) and r["status"] not in results.LOST]
+    manifests = [grid.read_manifest(output, file) for file in grid.manifests(output)]
+    named = (grid.folder(output, run) for of in manifests for run in of["runs"] if run.startswith(f"{system}-{model}-s{seed}-"))
+    found = [row for row in map(results.read, filter(results.exists, named)) if row["status"] not in results.LOST]
     if not found:
+        rows, _ = grid.read_all(output)
         there = sorted({f"{r['system']} {r['model']} {r['seed']}" for r in rows if r["seed"] is not None})
         raise results.ResultsError(f"no finished run of {system} {model} seed {seed} in {output}; there are: {', '.join(there) or 'none'}")
-    cell = grid.Cell(presets.Preset(**manifest["preset"]), system, model)
+    cell = grid.Cell(presets.Preset(**manifests[0]["preset"]), system, model)
     scales = Scales(**results.tuples(found[0]["scales"]))
     like = train.initial(cell.get_model(), cell.get_system().spec, cell.get_settings(), scales, seed)
     run = grid.folder(output, found[0]["run"])
@@ -32,7 +34,7 @@ def load(output: str | Path, system: str, model: str, seed: int = 0):
         if leaves is None:
             others = [str(s) for a, b, s in trained(output) if (a, b) == (system, model)]
             there = f"there are those of seed {', '.join(others)}" if others else "run the benchmark to train them here"
-            raise FileNotFoundError(f"no parameters of {system} {model} seed {seed} in {output}: {there}")
+            raise FileNotFoundError(f"no parameters in {output} of {system} {model} seed {seed}: {there}")
         loaded = checkpoints.assemble(leaves, like)
     except ValueError as error:
         raise results.ResultsError(f"{error}: delete {run / results.PARAMETERS} and run the benchmark again") from error

@@ -133,7 +133,7 @@ def test_it_is_loaded_without_orbax_which_another_version_of_jax_might_lack(made
 
 
 def test_a_seed_without_parameters_is_told_which_have_them(made, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no parameters of relativistic_particle hnn seed 1 in .*: there are those of seed 0$"):
+    with pytest.raises(FileNotFoundError, match=r"no parameters in .* of relativistic_particle hnn seed 1: there are those of seed 0$"):
         bench.load(made[2], *CELL, seed=1)
     copy = shutil.copytree(made[0], tmp_path / "copy")
     for path in copy.glob("runs/*/parameters"):
