@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, ArrayLike, Float
 
@@ -114,7 +115,7 @@ def _root(R, A, b: Float[Array, " dof"], given: list[Array]) -> Float[Array, " d
 def _(R, primals, tangents):
     A, _, given = primals
     a = _root(R, *primals)  # by this rule in turn, where a derivative is differentiated again
-    return a, -solve(A, jax.jvp(lambda given: jax.core.eval_jaxpr(R, given, a)[0], (given,), (tangents[2],))[1])
+    return a, -solve(A, jax.jvp(lambda given: eval_jaxpr(R, given, a)[0], (given,), (tangents[2],))[1])
 
 
 def missing_force(lagrangian: Lagrangian, q, v, a, c, lattice: bool = False) -> Float[Array, " dof"]:
