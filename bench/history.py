@@ -36,7 +36,7 @@ def _read() -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Each figure over its value in the first baseline of the same jax: a thin line a benchmark, a thick one their median."""
+    """Each figure over its value in the first baseline of the same jax: a thin line a benchmark, a thick one their median, a colour a version."""
     from matplotlib import ticker
 
     from bench import drawing
