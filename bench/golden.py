@@ -69,7 +69,7 @@ class Short:
         training = {**{f"losses, {i + 1} of 3": third.tolist() for i, third in enumerate(thirds)}, "sizes of parameters": sizes}
         metrics, curves = self.evaluator(model)
         means = {name: float(np.mean(values[np.isfinite(values)])) for name, values in curves.items()}
-        return {"training": training, "evaluation": {name: [value] for name, value in {**means, **metrics}.items()}}
+        return {"training": training, "evaluation": {name: [float(value)] for name, value in {**means, **metrics}.items()}}
 
     def trained(self, nudge: int = 0) -> tuple[Any, np.ndarray]:
         """(the model, the loss of each step)."""
@@ -180,7 +180,7 @@ def _difference(name: str, kept: list[float], spread: list[float], now: list[flo
     if len(now) != len(kept):
         return f"{name}: {len(now)} numbers, not {len(kept)}"
     was, found = np.array(kept), np.array(now)
-    allowed = MULTIPLE * np.maximum(np.max(spread), LEAST * np.abs(was).max())
+    allowed = MULTIPLE * max(np.max(spread), LEAST * np.abs(was[np.isfinite(was)]).max(initial=0.0))
     with np.errstate(invalid="ignore"):
         off = ~((np.abs(found - was) <= allowed) | (found == was))
     return f"{name}: {found[off][0]:.6g} instead of {was[off][0]:.6g} ± {allowed:.1g}" if off.any() else ""
