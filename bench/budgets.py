@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from bench.grid import Cell
 from bench.presets import Preset
 from bench.recipe import SAMPLES, errors, spread
 from bench.sheet import number
+
+if TYPE_CHECKING:  # plotting is slow to import
+    from bench.drawing import Drawing
 
 SYSTEM = "double_pendulum"
 PUBLISHED_LOSS = 0.073  # L1 norm of the acceleration's error [rad/s²], Cranmer et al. 2020, after 3e8 samples
@@ -89,6 +93,34 @@ def markdown(rows: Rows, preset: Preset) -> list[str]:
         found = rows(of_length, SYSTEM, "lnn")
         out.append(f"| {of_length.steps} | {seconds(found)} | {spread(errors(found, ENERGY)) if found else '?'} |")
     return out
+
+
+def draw(rows: Rows, preset: Preset) -> "Drawing | None":
+    """Loss against samples: a point is a whole training of that length, a line joins the medians of a model; None where nothing was run."""
+    from bench import drawing
+
+    said = []
+    with drawing.drawn(1, 1, size=(7.0, 4.6)) as made:
+        axis = made.axes[0, 0]
+        for learner, style in zip(LEARNERS, ("-", "--", "-", "-"), strict=True):
+            found = {steps * preset.batch: losses(rows, preset, learner, steps) for steps in LENGTHS}
+            found = {samples: values for samples, values in found.items() if np.isfinite(values).any()}
+            if not found:
+                continue
+            colour = drawing.colour(learner.model)
+            for samples, values in found.items():
+                axis.plot([samples] * len(values), values, "o", ms=4, color=colour, alpha=0.5)
+            medians = [float(np.median(values)) for values in found.values()]
+            axis.plot(list(found), medians, style, color=colour, label=learner.title)
+            said.append(f"{learner.title}: {', '.join(f'{number(m)} after {n:.2g} samples' for n, m in zip(found, medians, strict=True))}")
+        axis.plot(SAMPLES, PUBLISHED_LOSS, "*", ms=13, color=drawing.INK, label="published, LNN of width 500")
+        axis.axhline(PUBLISHED_LOSS, color=drawing.INK, lw=0.8, ls=":")
+        axis.set(xscale="log", yscale="log", xlabel="training samples", ylabel="acceleration loss, L1 norm [rad/s²]")
+        made.legend(columns=3)
+    if not said:
+        return None
+    words = "Each point is a whole training of that length on fresh states, its learning rate falling to 0 at its end; lines join medians."
+    return made.finished("published_loss", "The published acceleration loss against samples", words, "; ".join(said) + ".")
 
 
 def tidy(rows: Rows, preset: Preset) -> Iterator[tuple[str, str, str, float]]:

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from bench import grid, identity, published, results, symmetry, tables, ticks
+from bench import budgets, grid, identity, published, results, symmetry, tables, ticks
 from bench.table1 import TableOne
 
 MADE_FROM = "figures/made_from.json"  # of what all this was made, and its checksums
@@ -43,9 +43,10 @@ def _write_slowly(table: TableOne, output: Path) -> None:
 
     ticks.write(table, output)
     symmetry.write(table)
-    if (output / results.PUBLISHED).exists():
-        published.write(output)
     drawings = [*films.all_of(table), *figures.all_of(table)]
+    if (output / results.PUBLISHED).exists():
+        page = published.write(output)
+        drawings += filter(None, [budgets.draw(page.of, page.preset)])
     figures.write(drawings, output)
     animations = films.animations(table, output)
     report.write(table, drawings, output)

@@ -114,24 +114,28 @@ def segments_per_step(batch: Batch, preset: Preset, lattice: bool) -> int:
     return max(1, preset.batch // (span * (dof if lattice else 1)))
 
 
-def schedule(preset: Preset, learning_rate: float) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then a cosine to 0, or (trapezoidal) constant and linear to 0 over the last 35 %."""
+def schedule(preset: Preset) -> optax.Schedule:
+    """Share of the learning rate by step: linear warm-up, then a cosine to 0, or (trapezoidal) constant and linear to 0 over the last 35 %."""
     warmup = min(preset.warmup, preset.steps - 1)
     if preset.schedule == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0 if warmup else learning_rate, learning_rate, warmup, preset.steps)
+        return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, preset.steps)
     falling = max(1, min(round(DECAY * preset.steps), preset.steps - warmup))
-    rising = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else optax.constant_schedule(learning_rate)
-    parts = [rising, optax.constant_schedule(learning_rate), optax.linear_schedule(learning_rate, 0.0, falling)]
-    return optax.join_schedules(parts, [warmup, preset.steps - falling])
+    rising = optax.linear_schedule(0.0, 1.0, warmup) if warmup else optax.constant_schedule(1.0)
+    return optax.join_schedules([rising, optax.constant_schedule(1.0), optax.linear_schedule(1.0, 0.0, falling)], [warmup, preset.steps - falling])
 
 
 def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformationExtraArgs:
-    """The preset's optimiser; its `update` is told the `step` of the loop."""
-    rate = schedule(preset, learning_rate)
+    """The preset's optimiser; its `update` is told the `step` of the loop. The rate is a part of its state, so that all rates run one program."""
+
+    def times_rate(updates, rate, params=None):
+        return jax.tree.map(lambda update: rate * update, updates), rate
+
+    rate = optax.GradientTransformation(lambda params: jnp.float32(learning_rate), times_rate)
+    shape = schedule(preset)
     if preset.optimizer == "soap":
-        return optax.chain(scale_by_soap(), optax.scale_by_learning_rate(rate))
+        return optax.chain(scale_by_soap(), optax.scale_by_learning_rate(shape), rate)
     others = {"muon": partial(optax.contrib.muon, ns_coeffs=NEWTON_SCHULZ), "adam": optax.adam}
-    return optax.with_extra_args_support(others[preset.optimizer](rate))
+    return optax.with_extra_args_support(optax.chain(others[preset.optimizer](shape), rate))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
