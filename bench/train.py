@@ -127,8 +127,8 @@ def schedule(preset: Preset) -> optax.Schedule:
 def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformationExtraArgs:
     """The preset's optimiser; its `update` is told the `step` of the loop. The rate is a part of its state, so that all rates run one program."""
 
-    def times_rate(updates, rate, params=None):
-        return jax.tree.map(lambda update: rate * update, updates), rate
+    def times_rate(updates, state, params=None):
+        return jax.tree.map(lambda update: state * update, updates), state
 
     rate = optax.GradientTransformation(lambda params: jnp.float32(learning_rate), times_rate)
     shape = schedule(preset)
