@@ -158,7 +158,7 @@ def test_the_chosen_learning_rates_stand_in_the_models_files():
     tuning = pd.read_csv(ROOT / "results" / "reference" / "tuning.csv")
     chosen = tuning[tuning.chosen].set_index("model").learning_rate
     for name in models.names():
-        assert models.get(name).settings.learning_rate == chosen[name]
+        assert models.get(name).settings.muon_rate == chosen[name]
     trials = tuning.groupby("model").size()
     assert trials.nunique() == 1
 
