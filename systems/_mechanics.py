@@ -101,7 +101,7 @@ def euler_lagrange(lagrangian: Lagrangian, q, v, c, force: ArrayLike = 0.0, latt
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _root(R, A, b: Float[Array, " dof"], given: list[Array]) -> Float[Array, " dof"]:
+def _root(R, A, b: Float[Array, " dof"], given: list) -> Float[Array, " dof"]:
     """The root a = A⁻¹ b of R(a, given) = A a − b. Its tangent is ȧ = −A⁻¹ Ṙ, R changing with what is given, at fixed a.
 
     Those of A and b are left out, since they follow from the same things and Ṙ holds them; so nobody differentiates `expand`, unless a derivative
