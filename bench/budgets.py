@@ -68,12 +68,17 @@ def seconds(found: list[dict]) -> str:
     return number(float(np.median(known))) if known else "?"
 
 
+def count(samples: float) -> str:
+    """2.6e5."""
+    return f"{samples:.1e}".replace(".0e", "e").replace("e+0", "e")
+
+
 def markdown(rows: Rows, preset: Preset) -> list[str]:
     """Both tables."""
     out = ["# The published loss", ""]
     out += [
         f"Cranmer et al. report an acceleration loss of {PUBLISHED_LOSS} (L1 norm [rad/s²] on independent states, ω up to 10 rad/s) after "
-        f"{SAMPLES:.0e} samples, and 0.074 for their baseline. Ours: each row a whole training of that length on states drawn anew at every step, "
+        f"{count(SAMPLES)} samples, and 0.074 for their baseline. Ours: each row a whole training of that length on states drawn anew at every step, "
         "the learning rate constant and then falling to 0 over the last 35 %; the loss on held-out states of the same law, median and range of the "
         "seeds; seconds of one thread's processor time, without compiling.",
         "",
@@ -85,7 +90,7 @@ def markdown(rows: Rows, preset: Preset) -> list[str]:
             found, values = rows(learner.preset(preset, steps), SYSTEM, learner.model), losses(rows, preset, learner, steps)
             samples = steps * preset.batch
             measured = (seconds(found), spread(values), f"{sum(v <= PUBLISHED_LOSS for v in values)} of {len(values)}") if values else ("?", "?", "")
-            out.append(f"| {learner.title} | {steps} | {samples:.2g} | 1/{number(SAMPLES / samples)} | " + " | ".join(measured) + " |")
+            out.append(f"| {learner.title} | {steps} | {count(samples)} | 1/{number(SAMPLES / samples)} | " + " | ".join(measured) + " |")
     out += ["", "# The LNN's energy error against the length of its training", ""]
     out += ["Double pendulum, separate trainings on trajectories; energy error after 100 s, mean of 40 starts, median and range of the seeds.", ""]
     out += ["| steps | seconds | energy error |", "|---:|---:|---:|"]
@@ -112,7 +117,7 @@ def draw(rows: Rows, preset: Preset) -> "Drawing | None":
                 axis.plot([samples] * len(values), values, "o", ms=4, color=colour, alpha=0.5)
             medians = [float(np.median(values)) for values in found.values()]
             axis.plot(list(found), medians, style, color=colour, label=learner.title)
-            said.append(f"{learner.title}: {', '.join(f'{number(m)} after {n:.2g} samples' for n, m in zip(found, medians, strict=True))}")
+            said.append(f"{learner.title}: {', '.join(f'{number(m)} after {count(n)} samples' for n, m in zip(found, medians, strict=True))}")
         axis.plot(SAMPLES, PUBLISHED_LOSS, "*", ms=13, color=drawing.INK, label="published, LNN of width 500")
         axis.axhline(PUBLISHED_LOSS, color=drawing.INK, lw=0.8, ls=":")
         axis.set(xscale="log", yscale="log", xlabel="training samples", ylabel="acceleration loss, L1 norm [rad/s²]")

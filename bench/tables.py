@@ -1,5 +1,6 @@
 """Tables: everything here is derived from `result.json` files and can be made again, byte for byte."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -90,9 +91,6 @@ def notes(sheet: Sheet) -> list[str]:
         total = len(sheet.manifest["runs"])
         lost = "; ".join(f"`{run}` {status}{f' ({why})' if why else ''}" for run, status, why in holes)
         out.append(f"{total - len(holes)} of {total} runs have numbers; the others are part of no median: {lost}.")
-    if foreign := sheet.foreign():
-        said = "; ".join(f"{', '.join(names)} ({difference})" for difference, names in foreign.items())
-        out.append(f"Made by other code or packages than this checkout's: {said}.")
     finished = [r["provenance"] for r in sheet.rows if r["status"] not in results.LOST]
     commits = sorted({f"{(p['commit'] or 'none')[:10]}{' with changes' * bool(p['dirty'])}" for p in finished})
     devices = sorted({f"{p['device']}, {p['platform']}, jax {p['versions']['jax']}, Python {p['versions']['python']}" for p in finished})
@@ -133,6 +131,13 @@ def errors(output: Path) -> list[str]:
     return lines
 
 
+def foreign(sheet: Sheet) -> Iterator[str]:
+    """Which rows were made by other code or packages than the checkout's: of this moment, and so no part of what is derived from results."""
+    there = {(row["system"], row["model"]) for row in sheet.rows}
+    for difference, names in sheet.foreign().items():
+        yield f"Made by other code or packages than this checkout's: {'all rows' if len(names) == len(there) else ', '.join(names)} ({difference})."
+
+
 def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> None:
     """Prints the most important columns, or those that are wanted."""
     sheet = Sheet(output)
@@ -152,6 +157,8 @@ def show(output: Path, console: Console, wanted: tuple[str, ...] = SHOWN) -> Non
         console.print(f"n/a: {line}", highlight=False, markup=False, soft_wrap=True)
     for run, status, why in sheet.holes():
         console.print(f"{run}: {status}{f' ({why})' if why else ''}", style="yellow" if status in ("missing", "diverged") else "red", markup=False)
+    for line in foreign(sheet):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"Medians over seeds{', their range below' * (console.width >= WIDE)}. accel.: error of the acceleration. H: error of the true energy, at "
         "the last frame and over all; own H: drift of the learnt energy. – (k): no mean exists, since k rollouts of all seeds diverged.",
