@@ -49,11 +49,13 @@ WRONG: dict[str, st.SearchStrategy[str]] = {
     "segment": st.one_of(NO_INT, outside(2, BIG)),
     "warmup": st.one_of(NO_INT, outside(0, BIG)),
     "data_seed": st.one_of(NO_INT, outside(0, BIG)),
-    "optimizer": WORDS.filter(lambda w: w not in ("muon", "adam")),
+    "optimizer": WORDS.filter(lambda w: w not in ("soap", "muon", "adam")),
+    "schedule": WORDS.filter(lambda w: w not in ("cosine", "trapezoidal")),
+    "signal": WORDS.filter(lambda w: w != "own"),  # the others are refused for the step map, by name
     "learning_rate": st.one_of(NO_FLOAT, st.just("0")),
     "constants": WORDS.filter(lambda w: w not in ("default", "paper")),
     "hyperparameters": WORDS.filter(lambda w: w not in ("default", "paper")),
-    "sampling": WORDS.filter(lambda w: w not in ("trajectories", "states")),
+    "sampling": WORDS.filter(lambda w: w not in ("trajectories", "states")),  # fresh is refused for the step map, by name
     "data_share": st.one_of(NO_FLOAT, st.floats(1.001, 1e30).map(str), st.just("None")),
     "horizon_share": st.one_of(NO_FLOAT, st.floats(1.001, 1e30).map(str), st.just("0")),
     "haste": WORDS,
