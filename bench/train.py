@@ -130,7 +130,9 @@ def optimizer(preset: Preset, learning_rate: float) -> optax.GradientTransformat
     def times_rate(updates, state, params=None):
         return jax.tree.map(lambda update: state * update, updates), state
 
-    rate = optax.GradientTransformation(lambda params: jnp.float32(learning_rate), times_rate)
+    with np.errstate(over="ignore"):  # beyond single precision it is infinite, and the training diverges
+        single = np.float32(learning_rate)
+    rate = optax.GradientTransformation(lambda params: jnp.asarray(single), times_rate)
     shape = schedule(preset)
     if preset.optimizer == "soap":
         return optax.chain(scale_by_soap(), optax.scale_by_learning_rate(shape), rate)

@@ -68,9 +68,9 @@ def test_wrong_input_is_one_line_and_exit_code_2_and_writes_nothing(line, capsys
 
 def test_every_field_of_a_preset_can_be_given():
     line = (
-        "--systems wave --models lnn hnn --seeds 4 --steps 7 --batch 16 --segment 5 --chunk 3 --optimizer adam --warmup 1 --learning-rate 0.1 "
-        "--constants paper --hyperparameters paper --sampling states --data-seed 3 --data-share 0.5 --horizon-share 0.25 --no-haste "
-        "--checkpoint-seconds 5 --time-limit None --memory-limit 1.5"
+        "--systems wave --models lnn hnn --seeds 4 --steps 7 --batch 16 --segment 5 --chunk 3 --optimizer adam --schedule trapezoidal --warmup 1 "
+        "--learning-rate 0.1 --constants paper --hyperparameters paper --signal frames --sampling states --data-seed 3 "
+        "--data-share 0.5 --horizon-share 0.25 --no-haste --checkpoint-seconds 5 --time-limit None --memory-limit 1.5"
     )
     name, options = cli._options(["smoke", *line.split()], "run")
     assert name == "smoke"
@@ -83,10 +83,12 @@ def test_every_field_of_a_preset_can_be_given():
         segment=5,
         chunk=3,
         optimizer="adam",
+        schedule="trapezoidal",
         warmup=1,
         learning_rate=0.1,
         constants="paper",
         hyperparameters="paper",
+        signal="frames",
         sampling="states",
         data_seed=3,
         data_share=0.5,

@@ -195,10 +195,13 @@ def test_a_data_set_is_named_by_all_that_it_is_made_from(monkeypatch):
     assert key(haste=not TINY.haste) != usual  # another compilation can mean other bits
     assert key(segment=7) == usual == key(steps=77, batch=16, models=("lnn",), seeds=(5,))
     assert key(segment=7, sampling="states") != key(sampling="states")
-    monkeypatch.setattr(identity, "versions", lambda: {"jax": "other"})
+    monkeypatch.setattr(identity, "versions_in_names", lambda: {"jax": "other"})
     assert key() != usual
     monkeypatch.undo()
-    monkeypatch.setattr(identity, "code", lambda *_: "other code")
+    monkeypatch.setattr(identity, "row", lambda *_: "another row")
+    assert key() != usual
+    monkeypatch.undo()
+    monkeypatch.setattr(train, "TRAINING", train.TRAINING + 1)
     assert key() != usual
 
 

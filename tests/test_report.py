@@ -96,7 +96,8 @@ def test_the_page_is_whole_and_fetches_nothing(folder):
 def test_every_figure_is_told_in_words(folder):
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     pictures = page.all("svg")
-    assert len(pictures) == len(figures.FIGURES) + len(films.PICTURES) == len(page.all("figcaption"))
+    published_loss = 1
+    assert len(pictures) == len(figures.FIGURES) + len(films.PICTURES) + published_loss == len(page.all("figcaption"))
     for picture in pictures:
         assert picture["role"] == "img"
         title, description = picture["aria-labelledby"].split()

@@ -19,7 +19,6 @@ import systems
 from bench import cli, data, grid, results, table1, ticks
 from bench.claims import CLAIMS, COLUMNS, CORE
 from bench.evaluate import Evaluator
-from bench.evidence import Evidence
 from bench.floors import Truth
 from bench.run import run_table1
 from bench.train import ONCE
@@ -103,9 +102,9 @@ def dataset(name):
 
 
 @cache
-def evidence(name):
+def evaluator(name):
     """What measures the models on a system."""
-    return Evidence(systems.get(name), dataset(name))
+    return Evaluator(systems.get(name), dataset(name))
 
 
 @cache
@@ -114,8 +113,9 @@ def curves(kind, system, rollouts=False):
     physics, made = systems.get(system), dataset(system)
     model = kind(physics, made)
     if rollouts:
-        return {name: np.asarray(values, np.float32) for name, values in Evaluator(physics, made)(model)[1].items()}
-    return evidence(system)(model)
+        return {name: np.asarray(values, np.float32) for name, values in evaluator(system)(model)[1].items()}
+    measure = evaluator(system)
+    return measure.evidence(model, measure.rates(model)[1] if hasattr(model, "derivative") else None)
 
 
 def decided(tmp_path, monkeypatch, claim, kinds):
@@ -124,6 +124,7 @@ def decided(tmp_path, monkeypatch, claim, kinds):
     long = claim.name == "conservation"
     monkeypatch.setattr(table1.TableOne, "_curves_of", lambda self, row: curves(kinds[row["model"]], row["system"], long))
     table = table1.TableOne.__new__(table1.TableOne)
+    table.preset = vars(PRESET)
     table.output, table.asked, table._curves, table._values = tmp_path, {}, {}, {}
     everything = {*kinds, "truth"}
     table.rows = {

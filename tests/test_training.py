@@ -126,7 +126,7 @@ def test_the_learning_rate_rises_and_falls_as_its_schedule_says(name, at, share)
 
 
 def test_fresh_states_are_true_and_other_ones_at_every_step():
-    train_model = trainer("hnn", system="relativistic_particle", sampling="fresh")
+    train_model = trainer("hnn", system="relativistic_particle", models=("hnn",), sampling="fresh")
     one, two = (train_model.batch(jax.random.fold_in(jax.random.key(0), step), train_model.training) for step in (0, 1))
     assert one.x.shape == (16, 1, 2, 1)
     assert not set(np.ravel(one.x)) & set(np.ravel(two.x))
