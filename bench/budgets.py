@@ -68,7 +68,7 @@ def seconds(found: list[dict]) -> str:
     return number(float(np.median(known))) if known else "?"
 
 
-def count(samples: float) -> str:
+def count(samples: int | float) -> str:
     """2.6e5."""
     return f"{samples:.1e}".replace(".0e", "e").replace("e+0", "e")
 
