@@ -87,7 +87,8 @@ def markdown(rows: Rows, preset: Preset) -> list[str]:
     ]
     for learner in LEARNERS:
         for steps in LENGTHS:
-            found, values = rows(learner.preset(preset, steps), SYSTEM, learner.model), losses(rows, preset, learner, steps)
+            found = rows(learner.preset(preset, steps), SYSTEM, learner.model)
+            values = errors(found, LOSS)
             samples = steps * preset.batch
             measured = (seconds(found), spread(values), f"{sum(v <= PUBLISHED_LOSS for v in values)} of {len(values)}") if values else ("?", "?", "")
             out.append(f"| {learner.title} | {steps} | {count(samples)} | 1/{number(SAMPLES / samples)} | " + " | ".join(measured) + " |")
