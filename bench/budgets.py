@@ -34,7 +34,7 @@ class Learner:
     def preset(self, preset: Preset, steps: int) -> Preset:
         """The preset of a whole training of that length, on states drawn anew at every step, as published."""
         law = {"sampling": "fresh", "constants": "paper", "schedule": "trapezoidal"}
-        return replace(preset, models=(self.model,), hyperparameters=self.hyperparameters, steps=steps, seeds=preset.seeds[:SEEDS], **law)
+        return of_length(replace(preset, models=(self.model,), hyperparameters=self.hyperparameters, seeds=preset.seeds[:SEEDS], **law), steps)
 
 
 LEARNERS = (
@@ -45,9 +45,14 @@ LEARNERS = (
 )
 
 
+def of_length(preset: Preset, steps: int) -> Preset:
+    """A preset with trainings of that length; the warm-up of shorter ones is shorter in proportion."""
+    return replace(preset, steps=steps, warmup=min(preset.warmup, preset.warmup * steps // preset.steps))
+
+
 def shortened(preset: Preset) -> list[Preset]:
     """Those of the LNN's trainings on trajectories, the preset's own the last."""
-    return [replace(preset, models=("lnn",), steps=steps) for steps in sorted({*SHORTER, preset.steps})]
+    return [of_length(replace(preset, models=("lnn",)), steps) for steps in sorted({*SHORTER, preset.steps})]
 
 
 def cells(preset: Preset) -> list[Cell]:

@@ -55,7 +55,7 @@ class Preset:
     """SOAP (bench/soap.py), or of optax"""
     schedule: Literal["cosine", "trapezoidal"] = added("cosine", before="cosine")
     """learning rate after its warm-up: a cosine to 0, or constant and linear to 0 over the last 35 %"""
-    warmup: int = 200
+    warmup: int = 1000
     """steps of linear warm-up"""
     learning_rate: float | None = None
     """for every model; None: each model's own, tuned one"""

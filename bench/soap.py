@@ -3,7 +3,7 @@ r"""SOAP: Adam in the slowly turning eigenbasis of Shampoo's factors (Vyas et al
 Of every leaf, a matrix W [n, m] with gradient G (of any other number of axes: seen as one, the first axis by all others):
 
     M ← β₁ M + (1 − β₁) G,      L ← β_s L + (1 − β_s) G Gᵀ,      R ← β_s R + (1 − β_s) Gᵀ G
-    every tenth step:  Q_L ← QR(L Q_L),  Q_R ← QR(R Q_R)         a power iteration towards the eigenvectors of L [n, n] and R [m, m], from Q = 1 on;
+    every fifth step:  Q_L ← QR(L Q_L),  Q_R ← QR(R Q_R)         a power iteration towards the eigenvectors of L [n, n] and R [m, m], from Q = 1 on;
                        columns are sorted before by falling diag(Qᵀ L Q), diag(Qᵀ R Q), and rows and columns of V likewise
     M' = Q_Lᵀ M Q_R,   G' = Q_Lᵀ G Q_R,   V ← β₂ V + (1 − β₂) G'²
     W ← W − η Q_L [ M'/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε) ] Q_Rᵀ
@@ -17,10 +17,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 MEAN, SQUARE, FACTOR = 0.95, 0.99, 0.95  # β₁, β₂, β_s
-EVERY = 10  # steps between two turns of the bases
+EVERY = 5  # steps between two turns of the bases
 TINY = 1e-8  # ε
 
 
@@ -71,16 +71,17 @@ def _remember(G, s: State) -> State:
 
 
 def _turn(s: State) -> State:
-    (L, i), (R, j) = _sorted(s.L, s.Q_L), _sorted(s.R, s.Q_R)
-    V = jnp.take_along_axis(jnp.take_along_axis(s.V, i[:, :, None], axis=1), j[:, None], axis=2)
-    return s._replace(V=V, Q_L=jnp.linalg.qr(L)[0], Q_R=jnp.linalg.qr(R)[0])
+    (L, P_L), (R, P_R) = _sorted(s.L, s.Q_L), _sorted(s.R, s.Q_R)
+    return s._replace(V=P_L.mT @ s.V @ P_R, Q_L=jnp.linalg.qr(L)[0], Q_R=jnp.linalg.qr(R)[0])
 
 
-def _sorted(F, Q) -> tuple[Float[Array, "k n n"], Int[Array, "k n"]]:
-    """F Q with its columns in falling order of diag(Qᵀ F Q), and that order."""
+def _sorted(F, Q) -> tuple[Float[Array, "k n n"], Float[Array, "k n n"]]:
+    """F Q with its columns in falling order of diag(Qᵀ F Q), and the permutation matrix P that brings this order (a sort compiles more slowly)."""
     turned = F @ Q
-    order = jnp.argsort(-(Q * turned).sum(axis=1), axis=-1)
-    return jnp.take_along_axis(turned, order[:, None], axis=2), order
+    λ, i = (Q * turned).sum(axis=1), jnp.arange(Q.shape[-1])
+    above = (λ[:, None] > λ[:, :, None]) | ((λ[:, None] == λ[:, :, None]) & (i < i[:, None]))  # [k, column, other]: the other comes first
+    P = (above.sum(axis=2)[:, :, None] == i).astype(Q.dtype)
+    return turned @ P, P
 
 
 def _move(G, s: State, t) -> tuple[Float[Array, "k n m"], State]:

@@ -5,7 +5,7 @@
 
 from models._lagrangian import LagrangianModel, half_square
 from models._likelihood import force_likelihood
-from models._model import Batch, EnergySettings, Model, Settings, Signal, VectorField
+from models._model import Batch, EnergySettings, Model, Settings, Signal, VectorField, either
 from models._networks import EnergyTerms, Local, Scalar, Scales, Shape
 from systems import _rows
 
@@ -22,6 +22,7 @@ __all__ = [
     "Shape",
     "Signal",
     "VectorField",
+    "either",
     "force_likelihood",
     "get",
     "half_square",

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from models import EnergySettings, EnergyTerms, LagrangianModel, Shape, force_likelihood, half_square
+from models import EnergySettings, EnergyTerms, LagrangianModel, Shape, either, force_likelihood, half_square
 from models import Settings as Common
 from systems import mechanics
 
@@ -67,8 +67,8 @@ class LNN(LagrangianModel):
         return self.positive_start * half_square(v, self.scales.v) + N + T - V
 
     def loss(self, batch, progress):
-        first, last = getattr(self, self.first), getattr(self, self.last)
-        return last(batch) if self.first == self.last else jax.lax.cond(progress < self.switch, first, last, batch)
+        first, last = getattr(type(self), self.first), getattr(type(self), self.last)
+        return last(self, batch) if self.first == self.last else either(first, last, progress < self.switch, self, batch)
 
     def forward_error(self, batch):
         """⟨|v̇ error|⟩, in units of twice the spread of v̇: q̇ = v is right by construction, and counts."""

@@ -44,7 +44,7 @@ def test_before_the_bases_turn_it_is_adam():
     def gradient(W):
         return jax.tree.map(lambda w: w + jnp.sin(w), W)
 
-    for ours, theirs in zip(jax.tree.leaves(run(gradient, W, 10)[0]), jax.tree.leaves(adam(gradient, W, 10)), strict=True):
+    for ours, theirs in zip(jax.tree.leaves(run(gradient, W, soap.EVERY)[0]), jax.tree.leaves(adam(gradient, W, soap.EVERY)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
