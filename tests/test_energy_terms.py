@@ -29,7 +29,7 @@ def made(model: str, spec=PENDULUM, scales=SCALES, **changes):
 
 def with_last(layer, rows):
     """Sets all weights of a last layer to zero, and its biases."""
-    layer[...] = jnp.zeros_like(layer[...]).at[-1].set(jnp.array(rows))
+    layer[...] = jnp.zeros_like(layer[...]).at[-1].set(jnp.array(rows, layer[...].dtype))
 
 
 def states(count: int):
@@ -68,6 +68,15 @@ def test_squares_of_outputs_enter_with_signs_in_turn(products):
     expected = outputs[0] + sum((-1.0) ** k * y**2 for k, y in enumerate(outputs[1:]))
     q, v = (jnp.float32(a[0]) for a in states(1))
     assert float(network(q, v, NO_CONTEXT)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("spec", "size"), [(PENDULUM, 0.3), (Spec(dof=1, lattice=True), 0.1 * 2**0.5)])
+def test_squares_begin_larger_than_a_plain_output_where_there_is_no_lattice(spec, size):
+    scales = SCALES if spec is PENDULUM else Scales(q=(1.0,), v=(1.0,), rate=(1.0,), c=(), frame=0.1)
+    network = Scalar(spec, scales, Shape(width=400, ring_width=400), rngs=models._networks.nnx.Rngs(params=0), products=8)
+    first = np.asarray(network.layers[-1][...])[:-1]
+    assert first[:, 1:].std() == pytest.approx(size / 20, rel=0.05)
+    assert first[:, 0].std() == pytest.approx(0.1 * 2**0.5 / 20, rel=0.1)
 
 
 def test_the_free_network_can_cancel_all_the_rest_so_that_nothing_is_restricted():

@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from specimens import batch, build, compiled, everywhere, recorded
 
 import models
 import systems
+from models import Batch, either
+from models._model import Model
 from systems import _integrators as integrators
 
 # all that a model may know of a system is its Spec: one system of each is every system
@@ -196,3 +199,43 @@ def test_an_lnn_starts_its_training_on_the_likelihood_of_the_force_that_it_misse
     some = masses[: round(made.volume_share * len(masses))]
     log_det = np.log(np.linalg.det(some)).mean()  # of masses near one, where the logarithm isn't continued
     assert float(loss) == pytest.approx(force.shape[1] * np.log(np.abs(force).mean()) - log_det + max(0, -log_det) ** 2, rel=1e-2)
+
+
+# two phases of a training ---------------------------------------------------------------------------------------------
+
+
+class Number(Model):
+    """One number w, with losses (w − x)² first and w³ x afterwards."""
+
+    def __init__(self, w):
+        self.w = nnx.Param(jnp.array(w))
+
+    def first(self, batch):
+        return (self.w[...] - batch.x.sum()) ** 2
+
+    def last(self, batch):
+        return self.w[...] ** 3 * batch.x.sum()
+
+    def loss(self, batch, progress):
+        return either(Number.first, Number.last, progress < 0.75, self, batch)
+
+
+ONE = Batch(x=jnp.full((1, 1, 2, 1), 2.5), rate=jnp.zeros((1, 1, 2, 1)), c=jnp.zeros((1, 0)))  # Σx = 5
+
+
+@pytest.mark.parametrize(("progress", "loss", "slope"), [(0.0, 9.0, -6.0), (0.7499, 9.0, -6.0), (0.75, 40.0, 60.0), (1.0, 40.0, 60.0)])
+def test_each_phase_of_a_training_has_its_own_loss_and_gradient(progress, loss, slope):
+    found, gradient = compiled(jax.value_and_grad(lambda model: 7 * model.loss(ONE, jnp.array(progress))))(Number(2.0))
+    assert found == 7 * loss
+    assert gradient.w[...] == 7 * slope
+
+
+def test_several_models_of_one_program_share_the_condition_of_a_phase():
+    several = jax.tree.map(lambda *leaves: jnp.stack(leaves), Number(2.0), Number(3.0))
+
+    def gradients(several, progress):
+        return jax.vmap(jax.grad(lambda model: model.loss(ONE, progress)))(several)
+
+    assert "select_n" not in str(jax.make_jaxpr(gradients)(several, jnp.array(0.1)))
+    np.testing.assert_array_equal(gradients(several, jnp.array(0.1)).w[...], [-6.0, -4.0])
+    np.testing.assert_array_equal(gradients(several, jnp.array(0.9)).w[...], [60.0, 135.0])
