@@ -150,15 +150,16 @@ def test_every_make_target_of_the_documents_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_chosen_learning_rates_stand_in_the_models_files():
+@pytest.mark.parametrize(("file", "optimizer"), [("tuning.csv", "soap"), ("tuning_muon.csv", "muon")])
+def test_the_chosen_learning_rates_stand_in_the_models_files(file, optimizer):
     import pandas as pd
 
     import models
 
-    tuning = pd.read_csv(ROOT / "results" / "reference" / "tuning.csv")
+    tuning = pd.read_csv(ROOT / "results" / "reference" / file)
     chosen = tuning[tuning.chosen].set_index("model").learning_rate
     for name in models.names():
-        assert models.get(name).settings.muon_rate == chosen[name]
+        assert models.get(name).settings.rate_of(optimizer) == chosen[name]
     trials = tuning.groupby("model").size()
     assert trials.nunique() == 1
 
