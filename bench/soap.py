@@ -1,6 +1,6 @@
 r"""SOAP: Adam in the slowly turning eigenbasis of Shampoo's factors (Vyas et al. 2024, arXiv 2409.11321).
 
-Of every leaf, a matrix W [n, m] with gradient G (of any other number of axes: seen as one, the first axis by all others):
+Of every leaf, seen as a matrix W [n, m] with gradient G (bench/stacks.py):
 
     M ← β₁ M + (1 − β₁) G,      L ← β_s L + (1 − β_s) G Gᵀ,      R ← β_s R + (1 − β_s) Gᵀ G
     every fifth step:  Q_L ← QR(L Q_L),  Q_R ← QR(R Q_R)         a power iteration towards the eigenvectors of L [n, n] and R [m, m], from Q = 1 on;
@@ -8,8 +8,8 @@ Of every leaf, a matrix W [n, m] with gradient G (of any other number of axes: s
     M' = Q_Lᵀ M Q_R,   G' = Q_Lᵀ G Q_R,   V ← β₂ V + (1 − β₂) G'²
     W ← W − η Q_L [ M'/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε) ] Q_Rᵀ
 
-Neither optax 0.2.8 nor a package that can be installed has it. Leaves of one shape are stacked and updated together, which compiles sooner.
-Without the sorting a power iteration is slow where eigenvalues are near: the particle's LNN then ends three to five times less accurate.
+Neither optax 0.2.8 nor a package that can be installed has it. Without the sorting a power iteration is slow where eigenvalues are near: the
+particle's LNN then ends three to five times less accurate.
 """
 
 from typing import NamedTuple
@@ -19,13 +19,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from bench import stacks
+
 MEAN, SQUARE, FACTOR = 0.95, 0.99, 0.95  # β₁, β₂, β_s
 EVERY = 5  # steps between two turns of the bases
 TINY = 1e-8  # ε
 
 
 class State(NamedTuple):
-    """Of the leaves of one shape, stacked."""
+    """Of the matrices of one stack."""
 
     M: Float[Array, "k n m"]
     V: Float[Array, "k n m"]
@@ -40,29 +42,18 @@ def scale_by_soap() -> optax.GradientTransformationExtraArgs:
     program, and under a condition on it the bases of all of them would turn at every step."""
 
     def init(params) -> list[State]:
-        zeros = [jnp.zeros_like(W) for W in _stacks(params)]
+        zeros = [jnp.zeros_like(W) for W in stacks.stack(params)]
         factors = [[jnp.zeros((len(Z), size, size), Z.dtype) for size in Z.shape[1:]] for Z in zeros]
         return [State(Z, Z, L, R, *(F + jnp.eye(F.shape[-1], dtype=F.dtype) for F in (L, R))) for Z, (L, R) in zip(zeros, factors, strict=True)]
 
     def update(updates, state, params=None, *, step, **_):
-        stacks = _stacks(updates)
-        states = [_remember(G, of_shape) for G, of_shape in zip(stacks, state, strict=True)]
+        gradients = stacks.stack(updates)
+        states = [_remember(G, of_shape) for G, of_shape in zip(gradients, state, strict=True)]
         states = jax.lax.cond((step % EVERY == 0) & (step > 0), lambda: [_turn(of_shape) for of_shape in states], lambda: states)
-        moves, states = zip(*(_move(G, of_shape, step + 1.0) for G, of_shape in zip(stacks, states, strict=True)), strict=True)
-        left = {move.shape[1:]: iter(move) for move in moves}
-        return jax.tree.map(lambda leaf: next(left[_shape(leaf)]).reshape(leaf.shape), updates), list(states)
+        moves, states = zip(*(_move(G, of_shape, step + 1.0) for G, of_shape in zip(gradients, states, strict=True)), strict=True)
+        return stacks.unstack(moves, updates), list(states)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]  (step must be given)
-
-
-def _shape(leaf) -> tuple[int, int]:
-    n = leaf.shape[0] if leaf.ndim else 1
-    return n, leaf.size // n
-
-
-def _stacks(tree) -> list[Float[Array, "k n m"]]:
-    leaves = jax.tree.leaves(tree)
-    return [jnp.stack([leaf.reshape(shape) for leaf in leaves if _shape(leaf) == shape]) for shape in dict.fromkeys(map(_shape, leaves))]
 
 
 def _remember(G, s: State) -> State:

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import systems  # noqa: F401  (double precision)
-from bench import soap
+from bench import soap, stacks
 
 
 def run(gradient, W, steps: int, first: int = 0, state=None):
@@ -103,6 +103,31 @@ def test_a_leaf_does_not_see_the_others_of_its_shape():
     together, _ = run(gradient, W, 30)
     for i, alone in enumerate(run(lambda W, i=i: [W[0] + i], [W[i]], 30)[0][0] for i in range(3)):
         np.testing.assert_allclose(together[i], alone, rtol=1e-6)
+
+
+def test_thin_leaves_that_share_a_stack_do_not_see_each_other():
+    """A first layer, a last one, a vector and a number: filled up with zeros to one size, or each alone."""
+    W = [jax.random.normal(key, shape) for key, shape in zip(KEYS, [(3, 17), (16, 2), (9,), (2, 2, 5)], strict=True)]
+
+    def gradients(W, first=0):
+        return [w + jnp.sin((first + i + 1) * w) for i, w in enumerate(W)]
+
+    assert len(stacks.stack(W)) == 1
+    together, _ = run(gradients, W, 30)
+    for i, w in enumerate(W):
+        ((alone,), _) = run(lambda W, i=i: gradients(W, i), [w], 30)
+        np.testing.assert_allclose(together[i], alone, rtol=1e-6)
+
+
+def test_what_is_stacked_comes_back():
+    shapes = [(5, 3), (3, 5), (4, 4), (4, 4), (2, 3, 4), (), (7,), (1, 30), (30, 2)]
+    tree = {str(shape) + str(i): jnp.arange(np.prod(shape, dtype=int)).reshape(shape) + 100.0 * i for i, shape in enumerate(shapes)}
+    made = stacks.stack(tree)
+    assert sorted(stack.shape for stack in made) == [(1, 1, 1), (2, 3, 5), (2, 4, 4), (4, 2, 30)]
+    back = stacks.unstack(made, tree)
+    assert back.keys() == tree.keys()
+    for name, leaf in tree.items():
+        np.testing.assert_array_equal(back[name], leaf)
 
 
 def test_a_gradient_of_zeros_moves_nothing_and_makes_no_nan():
