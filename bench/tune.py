@@ -13,7 +13,7 @@ from bench.presets import Preset
 from bench.progress import Progress
 from bench.worker import REFUSED, Event, Job
 
-RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
 SEED = 1000  # not one of the benchmark's
 
 

@@ -20,7 +20,7 @@ class DeLaN(LagrangianModel):
     where the best that it can do is v̇ = g(α − βv²), near the best constant multiple of the field.
     """
 
-    settings = Settings(shape=Shape(width=48, ring_width=48), learning_rate=1e-2)  # two networks: about as many parameters as the others
+    settings = Settings(shape=Shape(width=48, ring_width=48), learning_rate=2e-2)  # two networks: about as many parameters as the others
     paper = Settings(shape=Shape(width=500, ring_width=500), normalise=False)
 
     def __init__(self, spec, scales, settings, *, rngs):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from models import EnergySettings, EnergyTerms, Settings, Shape, VectorField
 from systems import mechanics
 
-PLAIN = EnergySettings(shape=Shape(), head=None, products=0, learning_rate=2e-2, muon_rate=2e-2)
+PLAIN = EnergySettings(shape=Shape(), head=None, products=0, learning_rate=4e-2, muon_rate=2e-2)
 
 
 class HNN(VectorField):
@@ -23,7 +23,7 @@ class HNN(VectorField):
     """
 
     chart = "qp"
-    settings = EnergySettings(learning_rate=2e-2, muon_rate=2e-2)
+    settings = EnergySettings(learning_rate=4e-2, muon_rate=2e-2)
     paper = replace(PLAIN, shape=Shape(width=500, ring_width=500), normalise=False)
     variants: ClassVar[Mapping[str, Settings]] = {"plain": PLAIN}
 

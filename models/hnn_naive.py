@@ -18,8 +18,8 @@ class NaiveHNN(HNN):
     """
 
     chart = "qv"
-    settings = EnergySettings(learning_rate=2e-2, muon_rate=4e-2)
-    variants: ClassVar[Mapping[str, Settings]] = {"plain": replace(PLAIN, muon_rate=4e-2)}
+    settings = EnergySettings(learning_rate=5e-3, muon_rate=4e-2)
+    variants: ClassVar[Mapping[str, Settings]] = {"plain": replace(PLAIN, learning_rate=5e-3, muon_rate=4e-2)}
 
 
 MODEL = NaiveHNN

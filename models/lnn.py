@@ -17,6 +17,7 @@ Objective = Literal["force_likelihood", "forward_error", "log_forward_error"]
 
 @dataclass(frozen=True)
 class Settings(EnergySettings):
+    learning_rate: float = 2e-2
     muon_rate: float = 2e-2
     positive_start: bool = True
     first: Objective = "force_likelihood"  # what training makes small up to `switch`; on a lattice `last` alone

@@ -31,7 +31,7 @@ class Wave(System):
         starts=16,
         horizon=350.0,
         evaluation_frame=0.5,
-        substeps=2,
+        substeps=3,
         window=100.0,
         integrator=Adams(6, evaluations=2),
     )
