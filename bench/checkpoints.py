@@ -29,7 +29,8 @@ class Interrupted(Exception):
     """The training was asked to end, and has left a checkpoint."""
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
+def by_path(tree: Any) -> dict[str, Any]:
+    """Leaves by where they are in a tree."""
     return {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
 
 
@@ -40,14 +41,14 @@ def _sum(leaf) -> str:
 
 def digest(tree: Any) -> str:
     """SHA-256 of all leaves of a tree of arrays, with their paths, types and shapes."""
-    return hashlib.sha256("".join(f"{path} {_sum(leaf)} " for path, leaf in _by_path(tree).items()).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{path} {_sum(leaf)} " for path, leaf in by_path(tree).items()).encode()).hexdigest()
 
 
 def save(folder: Path, tree: Any, notes: dict | None = None, of: str = "") -> None:
     """Writes a tree of arrays, with notes and what it belongs to, into a sealed folder. Raises `OSError` if there is no space."""
     import orbax.checkpoint as ocp
 
-    leaves = _by_path(tree)
+    leaves = by_path(tree)
 
     def fill(partial: Path) -> None:
         try:
@@ -69,7 +70,7 @@ def restore(folder: Path, like: Any, of: str | None = None) -> tuple[Any, dict]:
     import orbax.checkpoint as ocp
 
     notes = sealed.unseal(folder, of)
-    expected = _by_path(like)
+    expected = by_path(like)
     shapes = _shapes(expected)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -107,7 +108,7 @@ def parameters(run: Path) -> dict[str, np.ndarray] | None:
 
 def assemble(found: dict[str, np.ndarray], like: Any) -> Any:
     """A tree like `like` of the leaves {path: leaf}. Raises `ValueError` if they are those of another architecture."""
-    expected = _by_path(like)
+    expected = by_path(like)
     if _shapes(found) != _shapes(expected):
         raise ValueError("the arrays are of another architecture")
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(found[path]) for path in expected])

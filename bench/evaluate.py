@@ -233,6 +233,7 @@ class Evaluator:
 
         The spread is taken at one context and averaged over contexts: an energy is known only up to a function of c.
         """
+        _ = self.evidence  # which compiles something itself, and so cannot be made within a compiled function
         drift, spread = self._drift(in_double(model), start, end, c)
         drift = np.asarray(drift / spread)
         return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())

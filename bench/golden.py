@@ -1,11 +1,13 @@
-"""Golden numbers: what a short training of a cell, and its evaluation over the first second, must give again.
+"""Golden numbers: what a short training of a cell must give again, and the evaluation of kept parameters over the first second.
 
 tests/golden/ holds them with the numbers of the shared code that gave them (`TRAINING`, `EVALUATION`) and with their spread: how far they move when
 first weights move by one unit in the last place, and when the compiler uses other instructions. A number may be off by `MULTIPLE` times its spread.
-`python -m bench.golden CELL ...` prints numbers, as lines of JSON; `python -m bench accept --golden` writes the files.
+What is evaluated is not what was just trained, since a training lets rounding grow until a fault of one per cent is lost in it, but the parameters
+beside the numbers. `python -m bench.golden CELL ...` prints numbers, as lines of JSON; `python -m bench accept --golden` writes the files.
 """
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -21,7 +23,7 @@ import numpy as np
 
 import models
 import systems
-from bench import cases, data, evaluate, grid, identity, results, table1, train
+from bench import cases, checkpoints, data, evaluate, grid, identity, results, sealed, table1, train
 from bench.data import DataSet, Evaluation
 from bench.evaluate import Evaluator
 from bench.floors import FLOORS
@@ -61,18 +63,20 @@ class Short:
     trainer: Trainer
     evaluator: Evaluator
 
-    def __call__(self, nudge: int = 0) -> dict[str, Numbers]:
-        """Losses of all steps, sizes of all parameters (training); metrics, means of curves (evaluation). `nudge`: a seed, to move first weights."""
+    def training(self, nudge: int = 0) -> Numbers:
+        """Losses of all steps, sizes of all parameters."""
         model, losses = self.trained(nudge)
-        thirds = np.array_split(losses, 3)
         sizes = [float(np.linalg.norm(leaf)) for leaf in jax.tree.leaves(model)]
-        training = {**{f"losses, {i + 1} of 3": third.tolist() for i, third in enumerate(thirds)}, "sizes of parameters": sizes}
+        return {**{f"losses, {i + 1} of 3": third.tolist() for i, third in enumerate(np.array_split(losses, 3))}, "sizes of parameters": sizes}
+
+    def evaluation(self, model) -> Numbers:
+        """Metrics, and means of curves."""
         metrics, curves = self.evaluator(model)
         means = {name: float(np.mean(values[np.isfinite(values)])) for name, values in curves.items()}
-        return {"training": training, "evaluation": {name: [float(value)] for name, value in {**means, **metrics}.items()}}
+        return {name: [float(value)] for name, value in {**means, **metrics}.items()}
 
     def trained(self, nudge: int = 0) -> tuple[Any, np.ndarray]:
-        """(the model, the loss of each step)."""
+        """(the model, the loss of each step). `nudge`: a seed, to move first weights."""
         model, state, key = self.trainer.start(0)
         if nudge:
             rng = np.random.default_rng(nudge)
@@ -111,14 +115,17 @@ def of_data(system: str) -> dict[str, Numbers]:
     return {"training": {name: values.reshape(-1, values.shape[-2] * values.shape[-1]).mean(axis=0).tolist() for name, values in found.items()}}
 
 
-def measured(cell: str, nudges: int = 0) -> Iterator[dict[str, Numbers]]:
-    """Numbers of a cell, then those with first weights moved, one after the other."""
+def measured(cell: str, nudges: int = 0, keep: bool = False) -> Iterator[dict[str, Numbers]]:
+    """Numbers of a cell, then those of trainings with first weights moved, one after the other. `keep`: evaluate from now on what is trained here."""
     model, _, system = cell.partition(" on ")
     if cell == DATA:
         yield of_data(cell.removeprefix("data of "))
-    else:
-        run = short(system, model)
-        yield from (run(nudge) for nudge in range(nudges + 1))
+        return
+    run = short(system, model)
+    if keep:
+        keep_parameters(cell, run.trained()[0])
+    evaluation = run.evaluation(kept_model(cell, run.trainer.start(0)[0]))
+    yield from ({"training": run.training(nudge), "evaluation": evaluation} for nudge in range(nudges + 1))
 
 
 # files ----------------------------------------------------------------------------------------------------------------
@@ -127,6 +134,27 @@ def measured(cell: str, nudges: int = 0) -> Iterator[dict[str, Numbers]]:
 def path(cell: str) -> Path:
     """Where the numbers of a cell are kept."""
     return FOLDER / f"{cell.replace(' ', '_')}.json"
+
+
+def keep_parameters(cell: str, model) -> None:
+    """Keeps the parameters that are evaluated."""
+    made = io.BytesIO()
+    np.savez_compressed(made, **checkpoints.by_path(jax.device_get(model)))
+    sealed.write_atomically(path(cell).with_suffix(".npz"), made.getvalue())
+
+
+def kept_model(cell: str, like) -> Any:
+    """A model with the parameters that are kept of a cell. Raises `FileNotFoundError`, `ValueError`, which say what to do."""
+    again = "write them with python -m bench accept --golden"
+    try:
+        with np.load(path(cell).with_suffix(".npz"), allow_pickle=False) as stored:
+            found = dict(stored)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there are no golden parameters of {cell}: {again}") from None
+    try:
+        return checkpoints.assemble(found, like)
+    except ValueError:
+        raise ValueError(f"the golden parameters of {cell} are those of another network: {again}") from None
 
 
 def write(cell: str, found: list[dict[str, Numbers]]) -> None:
@@ -190,7 +218,7 @@ def rewrite(cells: tuple[str, ...], cache: Path) -> Iterator[str]:
     """Measures cells with all compilers and nudges, and writes their files; yields the name of each."""
     found: dict[str, list] = {cell: [] for cell in cells}
     for i, flags in enumerate(COMPILERS):
-        for cell, numbers in ask(identity.ROOT, [*cells, *([f"--nudges={NUDGES}"] if i == 0 else [])], cache, flags):
+        for cell, numbers in ask(identity.ROOT, [*cells, *([f"--nudges={NUDGES}", "--keep"] if i == 0 else [])], cache, flags):
             found[cell].append(numbers)
     for cell in cells:
         write(cell, found[cell])
@@ -238,10 +266,11 @@ def rows() -> dict[str, dict[str, str]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints golden numbers of cells, with `--nudges=N` as many more of each; of `systems/NAME` and `models/NAME` the hash of their bits; `rows`."""
+    """Prints golden numbers of cells, with `--nudges=N` as many more of each, with `--keep` of what was trained now; of `systems/NAME` and
+    `models/NAME` the hash of their bits; `rows`."""
     nudges = sum(int(word.partition("=")[2]) for word in arguments if word.startswith("--nudges="))
     for name in (word for word in arguments if not word.startswith("--")):
-        answers = [rows()] if name == "rows" else [bits(*name.split("/"))] if "/" in name else measured(name, nudges)
+        answers = [rows()] if name == "rows" else [bits(*name.split("/"))] if "/" in name else measured(name, nudges, "--keep" in arguments)
         for answer in answers:
             print(json.dumps([name, answer]), flush=True)
 

@@ -47,7 +47,7 @@ def _matrix(leaf):
 
 def _shapes(tree) -> dict[tuple[int, int], list[int]]:
     """Of each stack the shape of its matrices, and the numbers of the leaves that they are."""
-    shapes = [tuple(sorted(_sides(leaf))) for leaf in jax.tree.leaves(tree)]
+    shapes = [(min(sides), max(sides)) for sides in map(_sides, jax.tree.leaves(tree))]
     thin = [(n, m) for n, m in shapes if THIN * n <= m]
     filled = [(max(n for n, _ in thin), max(m for _, m in thin)) if shape in thin else shape for shape in shapes]
     return {shape: [i for i, other in enumerate(filled) if other == shape] for shape in dict.fromkeys(filled)}

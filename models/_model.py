@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,25 +106,29 @@ class Model(nnx.Module):
         return jnp.broadcast_to(scale, (2, x.shape[-1]))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def either(first: Callable, last: Callable, early, model: Model, batch: Batch) -> Float[Array, ""]:
     """first(model, batch) while `early`, last(model, batch) afterwards: the losses of two phases of a training. Differentiable by the model alone.
 
     Each gradient is taken within its branch. The gradient of a condition keeps room for what either branch has to remember, which compiles half as
     fast and holds the compiler back from making one of a loss and its gradient.
     """
+    return _either(first, last, early, model, batch)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _either(first, last, early, model, batch) -> Any:
     return jax.lax.cond(early, first, last, model, batch)
 
 
-def _either_forward(first, last, early, model, batch):
+def _forward(first, last, early, model, batch):
     return jax.lax.cond(early, jax.value_and_grad(first), jax.value_and_grad(last), model, batch)
 
 
-def _either_backward(first, last, gradient, cotangent):
+def _backward(first, last, gradient, cotangent):
     return None, jax.tree.map(lambda slope: cotangent * slope, gradient), None
 
 
-either.defvjp(_either_forward, _either_backward)
+_either.defvjp(_forward, _backward)
 
 
 class VectorField(Model):

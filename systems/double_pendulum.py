@@ -24,7 +24,8 @@ class DoublePendulum(System):
     g: float = 9.8  # m/s²
 
     spec = Spec(dof=2, angles=(True, True))
-    # steps of 1/480 s change learnt energies by a few 1e-6 over 100 s, less than a tenth of the best models' true error; window: two to five Lyapunov times
+    # steps of 1/480 s change learnt energies by a few 1e-6 over 100 s, less than a tenth of the best models' true error;
+    # window: two to five Lyapunov times
     recording = Recording(
         trajectories=6000,
         duration=10.0,

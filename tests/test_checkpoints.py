@@ -61,7 +61,7 @@ def test_a_flipped_byte_in_any_file_of_a_checkpoint_is_found(tmp_path):
 
 
 def test_arrays_that_are_not_what_was_saved_are_found_though_their_files_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", lambda *_: {**checkpoints._by_path(TREE), "w": TREE["w"] + 1})
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", lambda *_: {**checkpoints.by_path(TREE), "w": TREE["w"] + 1})
     checkpoints.save(tmp_path / "tree", TREE)
     with pytest.raises(sealed.Damaged, match="the checksum of w does not fit"):
         checkpoints.restore(tmp_path / "tree", TREE)
