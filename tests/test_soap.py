@@ -105,17 +105,21 @@ def test_a_leaf_does_not_see_the_others_of_its_shape():
         np.testing.assert_allclose(together[i], alone, rtol=1e-6)
 
 
-def test_thin_leaves_that_share_a_stack_do_not_see_each_other():
-    """A first layer, a last one, a vector and a number: filled up with zeros to one size, or each alone."""
+def test_thin_leaves_that_share_a_stack_do_not_see_each_other(monkeypatch):
+    """A first layer, a last one, a vector and others: filled up with zeros to one size, or each alone.
+
+    Bases turn when every factor has full rank, by gradients that differ much: of a null space they would be whatever rounding makes of it.
+    """
+    monkeypatch.setattr(soap, "EVERY", 25)
     W = [jax.random.normal(key, shape) for key, shape in zip(KEYS, [(3, 17), (16, 2), (9,), (2, 2, 5)], strict=True)]
 
     def gradients(W, first=0):
-        return [w + jnp.sin((first + i + 1) * w) for i, w in enumerate(W)]
+        return [w + jnp.sin((first + i + 40) * w) for i, w in enumerate(W)]
 
     assert len(stacks.stack(W)) == 1
-    together, _ = run(gradients, W, 30)
+    together, _ = run(gradients, W, 60)
     for i, w in enumerate(W):
-        ((alone,), _) = run(lambda W, i=i: gradients(W, i), [w], 30)
+        ((alone,), _) = run(lambda W, i=i: gradients(W, i), [w], 60)
         np.testing.assert_allclose(together[i], alone, rtol=1e-6)
 
 
