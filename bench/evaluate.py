@@ -41,7 +41,6 @@ class Evaluator:
         self._force = jax.jit(jax.vmap(lambda x, c, a: system.expansion(x, c).A @ a), compiler_options=ONCE)
         self._from_chart = jax.jit(self._states, static_argnames="chart", compiler_options=ONCE)
         self._first_energy = jax.jit(lambda x, c: (jax.vmap(system.energy)(x, c), system.energy_scale(x, c)), compiler_options=ONCE)
-        self._drift = jax.jit(self._drift_and_spread, compiler_options=ONCE)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -233,13 +232,17 @@ class Evaluator:
 
         The spread is taken at one context and averaged over contexts: an energy is known only up to a function of c.
         """
-        _ = self.evidence  # which compiles something itself, and so cannot be made within a compiled function
         drift, spread = self._drift(in_double(model), start, end, c)
         drift = np.asarray(drift / spread)
         return float(np.where(diverged | ~np.isfinite(drift), np.inf, drift).mean())
 
-    def _drift_and_spread(self, model, start, end, c):
-        """(|E(end) − E(start)| [start], the spread) of a learnt energy, starts x = (q, v) and ends in the model's own chart."""
-        evidence = self.evidence
-        drift = jax.vmap(lambda start, end, c: jnp.abs(called(model, "energy", end, c) - evidence.initial_energy(model, start, c)))(start, end, c)
-        return drift, evidence.spread(model, start, c)
+    @cached_property
+    def _drift(self):
+        """(|E(end) − E(start)| [start], the spread) of a learnt energy from (model, start, end, c): starts (q, v), ends in the model's chart."""
+        evidence = self.evidence  # compiles something itself, and so is made before, not within, what is compiled here
+
+        def drift_and_spread(model, start, end, c):
+            drift = jax.vmap(lambda start, end, c: jnp.abs(called(model, "energy", end, c) - evidence.initial_energy(model, start, c)))(start, end, c)
+            return drift, evidence.spread(model, start, c)
+
+        return jax.jit(drift_and_spread, compiler_options=ONCE)

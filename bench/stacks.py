@@ -26,8 +26,8 @@ def stack(tree) -> list[Float[Array, "k n m"]]:
 def unstack(stacks: Sequence, tree):
     """What was stacked, in the form of `tree`."""
     leaves, treedef = jax.tree.flatten(tree)
-    for stack, members in zip(stacks, _shapes(tree).values(), strict=True):
-        for W, i in zip(stack, members, strict=True):
+    for matrices, members in zip(stacks, _shapes(tree).values(), strict=True):
+        for W, i in zip(matrices, members, strict=True):
             length, width = _sides(leaves[i])
             W = W[:length, :width] if length <= width else W[:width, :length].T
             leaves[i] = W.reshape(leaves[i].shape)

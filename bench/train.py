@@ -18,8 +18,8 @@ from bench.soap import scale_by_soap
 from models import Batch, Model, Scales, Signal
 from systems._system import Chart, Spec, System
 
-# Of all that makes data and trains and is no row: systems/_*.py, models/_*.py, bench/data.py, bench/soap.py, this file. It is part of the name of
-# every run and data set: raise it if data or trained parameters come out otherwise than by rounding (tests/test_golden.py says so).
+# Of all that makes data and trains and is no row: systems/_*.py, models/_*.py, bench/data.py, bench/soap.py, bench/stacks.py, this file. It is part
+# of the name of every run and data set: raise it if data or trained parameters come out otherwise than by rounding (tests/test_golden.py says so).
 TRAINING = 1
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # for what runs for less time than it takes to compile
 VALIDATION_STATES = 4096  # enough for a validation loss good to a few per cent

@@ -43,8 +43,6 @@ def _(primals, tangents):
 
 
 ACTIVATIONS = {"softplus": softplus, "tanh": jnp.tanh}
-
-
 SQUARES = 3 / 2**0.5  # how much larger squared outputs begin than a plain one: 0.3 N(0, 1)/√n with the he law
 
 
@@ -139,7 +137,7 @@ class Scalar(Local):
 
     def __init__(self, spec: Spec, scales: Scales, shape: Shape, *, rngs: nnx.Rngs, velocity: bool = True, products: int = 0):
         super().__init__(spec, scales, 1 + products, shape, rngs=rngs, velocity=velocity)
-        if not spec.lattice:
+        if products and not spec.lattice:
             last = self.layers[-1]
             last[...] = last[...].at[:, 1:].multiply(SQUARES)
 

@@ -12,8 +12,7 @@ from specimens import batch, build, compiled, everywhere, recorded
 
 import models
 import systems
-from models import Batch, either
-from models._model import Model
+from models import Batch, Model, either
 from systems import _integrators as integrators
 
 # all that a model may know of a system is its Spec: one system of each is every system
