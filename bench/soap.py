@@ -8,8 +8,8 @@ Of every leaf, seen as a matrix W [n, m] with gradient G (bench/stacks.py):
     M' = Q_Lᵀ M Q_R,   G' = Q_Lᵀ G Q_R,   V ← β₂ V + (1 − β₂) G'²
     W ← W − η Q_L [ M'/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε) ] Q_Rᵀ
 
-Neither optax 0.2.8 nor a package that can be installed has it. Without the sorting a power iteration is slow where eigenvalues are near: the
-particle's LNN then ends three to five times less accurate.
+Neither optax 0.2.8 nor a kept package has it. Without the sorting a power iteration is slow where eigenvalues are near: the particle's LNN then ends
+three to five times less accurate.
 """
 
 from typing import NamedTuple
@@ -21,14 +21,11 @@ from jaxtyping import Array, Float
 
 from bench import stacks
 
-MEAN, SQUARE, FACTOR = 0.95, 0.99, 0.95  # β₁, β₂, β_s
+MEAN, SQUARE, FACTOR, TINY = 0.95, 0.99, 0.95, 1e-8  # β₁, β₂, β_s, ε
 EVERY = 5  # steps between two turns of the bases
-TINY = 1e-8  # ε
 
 
-class State(NamedTuple):
-    """Of the matrices of one stack."""
-
+class State(NamedTuple):  # of the matrices of one stack
     M: Float[Array, "k n m"]
     V: Float[Array, "k n m"]
     L: Float[Array, "k n n"]
@@ -49,9 +46,9 @@ def scale_by_soap() -> optax.GradientTransformationExtraArgs:
     def update(updates, state, params=None, *, step, **_):
         gradients = stacks.stack(updates)
         states = [_remember(G, of_shape) for G, of_shape in zip(gradients, state, strict=True)]
-        states = jax.lax.cond((step % EVERY == 0) & (step > 0), lambda: [_turn(of_shape) for of_shape in states], lambda: states)
-        moves, states = zip(*(_move(G, of_shape, step + 1.0) for G, of_shape in zip(gradients, states, strict=True)), strict=True)
-        return stacks.unstack(moves, updates), list(states)
+        states = jax.lax.cond((step % EVERY == 0) & (step > 0), lambda: _turn(states), lambda: states)
+        moves, after = zip(*(_move(G, of_shape, step + 1.0) for G, of_shape in zip(gradients, states, strict=True)), strict=True)
+        return stacks.unstack(moves, updates), list(after)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]  (step must be given)
 
@@ -61,9 +58,10 @@ def _remember(G, s: State) -> State:
     return s._replace(M=MEAN * s.M + (1 - MEAN) * G, L=L, R=R)
 
 
-def _turn(s: State) -> State:
-    (L, P_L), (R, P_R) = _sorted(s.L, s.Q_L), _sorted(s.R, s.Q_R)
-    return s._replace(V=P_L.mT @ s.V @ P_R, Q_L=jnp.linalg.qr(L)[0], Q_R=jnp.linalg.qr(R)[0])
+def _turn(states: list[State]) -> list[State]:
+    ordered, P = zip(*(_sorted(F, Q) for s in states for F, Q in ((s.L, s.Q_L), (s.R, s.Q_R))), strict=True)
+    Q = stacks.orthogonal(ordered)
+    return [s._replace(V=P[2 * i].mT @ s.V @ P[2 * i + 1], Q_L=Q[2 * i], Q_R=Q[2 * i + 1]) for i, s in enumerate(states)]
 
 
 def _sorted(F, Q) -> tuple[Float[Array, "k n n"], Float[Array, "k n n"]]:

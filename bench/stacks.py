@@ -34,6 +34,19 @@ def unstack(stacks: Sequence, tree):
     return treedef.unflatten(leaves)
 
 
+def orthogonal(stacks: Sequence[Array]) -> list[Array]:
+    """Q [k, n, n] of the QR decompositions of stacks of matrices [k, n, n], one stack after the other: each waits for an entry of the last.
+
+    jaxlib shares the matrices of a stack out to a pool of threads, and waits for them on one thread of that pool: on two cores, two stacks at once
+    would wait for each other for ever.
+    """
+    found, last = [], 0.0
+    for matrices in stacks:
+        found.append(jnp.linalg.qr(matrices + 0 * last)[0])
+        last = found[-1].ravel()[0]
+    return found
+
+
 def _sides(leaf) -> tuple[int, int]:
     """The first axis, and all others as one."""
     length = leaf.shape[0] if leaf.ndim else 1

@@ -20,14 +20,14 @@ from systems import Recording
 from systems._integrators import Adams
 from systems._rows import UnknownName
 
-TINY = replace(PRESETS["smoke"], steps=8, chunk=4, warmup=2, data_share=0.005, horizon_share=0.1)
+TINY = replace(PRESETS["smoke"], steps=8, chunk=4, optimizer="adam", warmup=2, data_share=0.005, horizon_share=0.1)
 OTHER = {
     "steps": 12,
     "batch": 64,
     "segment": 3,
     "signal": "frames",
     "chunk": 2,
-    "optimizer": "adam",
+    "optimizer": "soap",
     "schedule": "trapezoidal",
     "warmup": 3,
     "learning_rate": 0.5,

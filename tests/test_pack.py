@@ -27,6 +27,7 @@ TINY = replace(
     seeds=(0, 1),
     steps=20,
     chunk=10,
+    optimizer="adam",
     warmup=2,
     data_share=0.005,
 )

@@ -22,6 +22,7 @@ TINY = replace(
     seeds=(0,),
     steps=4,
     chunk=2,
+    optimizer="adam",
     warmup=1,
     data_share=0.005,
     haste=False,

@@ -123,6 +123,16 @@ def test_thin_leaves_that_share_a_stack_do_not_see_each_other(monkeypatch):
         np.testing.assert_allclose(together[i], alone, rtol=1e-6)
 
 
+def test_stacks_are_decomposed_one_after_the_other():
+    """What is not a number in one stack reaches all later ones, and none before: two at once could wait for each other for ever."""
+    whole, broken = (jnp.eye(3) + jax.random.normal(KEYS[0], (2, 3, 3)) for _ in range(2))
+    broken = broken.at[0, 0, 0].set(jnp.nan)
+    found = jax.jit(lambda *matrices: stacks.orthogonal(matrices))(whole, broken, whole[:1], whole)
+    assert [bool(jnp.isfinite(Q).all()) for Q in found] == [True, False, False, False]
+    for Q, M in zip(stacks.orthogonal([whole, whole[:1]]), (whole, whole[:1]), strict=True):
+        np.testing.assert_array_equal(Q, jnp.linalg.qr(M)[0])
+
+
 def test_what_is_stacked_comes_back():
     shapes = [(5, 3), (3, 5), (4, 4), (4, 4), (2, 3, 4), (), (7,), (1, 30), (30, 2)]
     tree = {str(shape) + str(i): jnp.arange(np.prod(shape, dtype=int)).reshape(shape) + 100.0 * i for i, shape in enumerate(shapes)}
