@@ -67,6 +67,37 @@ def test_on_a_quadratic_it_is_adam_in_the_eigenbasis():
         assert jnp.abs(off).max() < 0.3 * jnp.abs(jnp.diag(expected)).min()
 
 
+def farthest(gradients) -> float:
+    """The largest entry of the steps that a row of gradients gives in a basis that stands still."""
+    state = soap.State(*(jnp.zeros((1, 1, 1)) for _ in range(4)), jnp.ones((1, 1, 1)), jnp.ones((1, 1, 1)))
+    largest = 0.0
+    for step, g in enumerate(gradients):
+        move, state = soap._move(jnp.full((1, 1, 1), g), soap._remember(jnp.full((1, 1, 1), g), state), step + 1.0)
+        largest = max(largest, abs(float(move[0, 0, 0])))
+    return largest
+
+
+def test_in_a_basis_that_stands_still_no_step_is_cut(monkeypatch):
+    """Gradients that grow as (β₂/β₁)ᵗ are those for which the inequality is an equality."""
+    ratio = soap.SQUARE / soap.MEAN
+    growing = [ratio ** (step - 800) for step in range(800)]
+    random = list(np.random.default_rng(0).standard_normal(200) ** 3)
+    cut = farthest(growing), farthest(random)
+    bound = soap.FARTHEST
+    monkeypatch.setattr(soap, "FARTHEST", 1e9)
+    assert (farthest(growing), farthest(random)) == cut
+    assert cut[0] == pytest.approx(bound, rel=1e-2)
+    assert cut[1] < bound
+
+
+def test_a_basis_that_turns_into_a_direction_never_seen_makes_no_large_step():
+    """V is as good as nothing there, and M is not: without the bound the step would be some ten thousand times Adam's."""
+    state = soap.scale_by_soap().init(jnp.zeros((2, 2)))[0]
+    M, V = jnp.array([[[1e3, 1e-3], [0.0, 0.0]]]), jnp.array([[[1e6, 1e-14], [1e-14, 1e-14]]])
+    move, _ = soap._move(jnp.zeros((1, 2, 2)), state._replace(M=M, V=V), 1000.0)
+    assert jnp.abs(move).max() == pytest.approx(soap.FARTHEST)
+
+
 def test_the_bases_become_eigenvectors_of_the_factors_in_falling_order():
     target = jax.random.normal(KEYS[2], (6, 4)) * jnp.array([8.0, 4.0, 2.0, 1.0])
     scale = jnp.array([1.0, 3.0, 9.0, 27.0])

@@ -49,7 +49,7 @@ FAULTS = [
         figures("training, mlp on relativistic_particle"),
         "flops is",
     ),
-    Fault("a scan step doubled", edit("systems/double_pendulum.py", "substeps=28", "substeps=56"), figures("rollout, hnn on double"), "flops is"),
+    Fault("a scan step doubled", edit("systems/double_pendulum.py", "substeps=48", "substeps=96"), figures("rollout, hnn on double"), "flops is"),
     Fault(
         "a recompilation per seed",
         edit(
