@@ -162,9 +162,9 @@ def test_every_other_setting_of_a_model_changes_the_loss():
 def test_a_models_learning_rate_is_the_one_it_trains_with(name):
     system, dataset = made(TINY)
     model = models.get(name)
-    assert train.Trainer(model, system, dataset, TINY).learning_rate == model.settings.learning_rate
     assert train.Trainer(model, system, dataset, replace(TINY, learning_rate=0.5)).learning_rate == 0.5
-    for optimizer, rate in (("muon", model.settings.muon_rate), ("adam", model.settings.adam_rate)):
+    rates = {"soap": model.settings.learning_rate, "muon": model.settings.muon_rate, "adam": model.settings.adam_rate}
+    for optimizer, rate in rates.items():
         assert train.Trainer(model, system, dataset, replace(TINY, optimizer=optimizer)).learning_rate == rate
 
 

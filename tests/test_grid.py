@@ -233,7 +233,7 @@ def test_damaged_parameters_are_trained_again_to_the_same_bits_and_it_is_said(co
     flip(max((p for p in (where / "parameters").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size))
     code, text = do(copy, cache)
     assert code == 0
-    assert "hnn seed 1" in text
+    assert "hnn (adam) seed 1" in text
     assert f"{where / 'parameters'}" in text
     assert "is damaged: its checksum does not fit: the run is trained again" in text
     assert comparable(where) == whole

@@ -28,7 +28,8 @@ def trainer(model: str, system: str = "double_pendulum", **changes) -> train.Tra
 
 @pytest.mark.parametrize(("model", "system"), [("lnn", "double_pendulum"), ("neural_ode", "relativistic_particle"), ("delan", "wave")])
 def test_seeds_trained_in_one_program_are_those_trained_one_after_the_other(model, system):
-    train_model, heard = trainer(model, system), []
+    # with Adam: SOAP's bases of a null space are whatever rounding makes of it, which differs between the two programs
+    train_model, heard = trainer(model, system, optimizer="adam"), []
     together = train_model((3, 5), lambda *event: heard.append(event))
     assert [(seed, step) for seed, step, _ in heard] == [(3, 4), (5, 4), (3, 8), (5, 8), (3, 12), (5, 12)]
     for seed, one in zip((3, 5), together, strict=True):
