@@ -156,8 +156,8 @@ def test_thin_leaves_that_share_a_stack_do_not_see_each_other(monkeypatch):
 
 def test_stacks_are_decomposed_one_after_the_other():
     """What is not a number in one stack reaches all later ones, and none before: two at once could wait for each other for ever."""
-    whole, broken = (jnp.eye(3) + jax.random.normal(KEYS[0], (2, 3, 3)) for _ in range(2))
-    broken = broken.at[0, 0, 0].set(jnp.nan)
+    whole = jnp.eye(3) + jax.random.normal(KEYS[0], (2, 3, 3))
+    broken = whole.at[0, 0, 0].set(jnp.nan)
     found = jax.jit(lambda *matrices: stacks.orthogonal(matrices))(whole, broken, whole[:1], whole)
     assert [bool(jnp.isfinite(Q).all()) for Q in found] == [True, False, False, False]
     for Q, M in zip(stacks.orthogonal([whole, whole[:1]]), (whole, whole[:1]), strict=True):
