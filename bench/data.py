@@ -17,7 +17,7 @@ ENERGY_TOLERANCE = 1e-8  # of the energy scale, on every trajectory
 FED = 1e-12  # of the largest power, up to which a positive one of a force that never feeds counts as rounding
 AGREEMENT = 0.01  # of the spread of velocities, to which two truth solvers must agree for a trajectory to be called known
 SHARES = (0.8, 0.1)  # for training and validation; the rest is for test
-FRESH = "fresh"  # sampling: training states are drawn anew every step; the data set serves normalisation, validation and test
+TRAJECTORIES, FRESH = "trajectories", "fresh"  # sampling; fresh: training states are drawn anew every step, and the data set serves all else
 FEWEST = 20  # trajectories, so that no split is empty
 DATA_FIELDS = ("sampling", "data_seed", "data_share", "horizon_share", "segment")  # of a preset, that a data set depends on
 
@@ -38,6 +38,10 @@ class Split:
         """(x, rate, c) of all frames of all trajectories, one after the other."""
         n, time = self.x.shape[:2]
         return self.x.reshape(n * time, *self.x.shape[2:]), self.rate.reshape(n * time, *self.rate.shape[2:]), np.repeat(self.c, time, axis=0)
+
+    def starts(self) -> "Split":
+        """The first frames alone: of segments that start at independent states all that follow the law of these states."""
+        return Split(self.x[:, :1], self.rate[:, :1], self.c)
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,16 @@ def generate(system: System, preset: Preset) -> DataSet:
     training_key, evaluation_key = jax.random.split(jax.random.fold_in(jax.random.key(preset.data_seed), 0xDA7A))
     count = max(FEWEST, round(preset.data_share * recording.trajectories))
     frames = round(recording.duration / recording.frame)
-    if preset.sampling != "trajectories":
+    if preset.sampling != TRAJECTORIES:
         count, frames = count * ((frames + 1) // preset.segment), preset.segment - 1
-    sample = system.sample_initial if preset.sampling == "trajectories" else system.sample_state
+    sample = system.sample_initial if preset.sampling == TRAJECTORIES else system.sample_state
     x, c = jax.vmap(sample)(jax.random.split(training_key, count))
     x = integrate(system, x, c, frames, recording.frame)
     rate = jax.jit(jax.vmap(jax.vmap(system.field, (0, None))))(x, c)
     ends = [round(SHARES[0] * count), round(sum(SHARES) * count)]
     training, validation, test = (Split(*parts) for parts in zip(*(np.split(np.asarray(a), ends) for a in (x, rate, c)), strict=True))
+    if preset.sampling != TRAJECTORIES:
+        test = test.starts()
 
     starts = jnp.arange(recording.starts)
     x, c = jax.vmap(system.sample_evaluation)(jax.random.split(evaluation_key, recording.starts), starts)

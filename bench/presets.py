@@ -61,11 +61,12 @@ class Preset:
     """for every model; None: each model's own, tuned one"""
 
     constants: Values = "default"
-    """of the systems: each file's SYSTEM, or its PAPER"""
+    """of the systems: each file's own, or those of the paper"""
     hyperparameters: str = "default"
     """of the models: each file's `settings`, its `paper`, or one of its `variants`"""
     sampling: Literal["trajectories", "states", "fresh"] = "trajectories"
-    """training data: long true trajectories, segments that start at independent states, or as published independent states drawn anew every step"""
+    """training data: long true trajectories; independent states; or these drawn anew every step, as published (for a model that learns from frames
+    both are segments that start at such states, drawn once)"""
     data_seed: int = 0
     """of training, validation, test and evaluation data"""
     data_share: float = 1.0
@@ -94,8 +95,6 @@ class Preset:
                 raise UnknownName("model", name, models.names())
             models.get(name).settings_called(self.hyperparameters)
             require_signal(name, self.signal)
-            if self.sampling == "fresh" and models.get(name).span(self.segment, self.signal) > 1:
-                raise ValueError(f"sampling is fresh: {name} learns from successive frames: give states, or leave {name} out")
         for name in ("systems", "models", "seeds"):
             values = getattr(self, name)
             if not values:
@@ -145,7 +144,7 @@ PRESETS = {
         warmup=0,
         constants="paper",
         hyperparameters="paper",
-        sampling="states",
+        sampling="fresh",
         time_limit=None,
         memory_limit=None,
     ),

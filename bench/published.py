@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import budgets, grid, recipe, results
-from bench.claims import CORE, Curves
+from bench.claims import CORE
 from bench.data import DATA_FIELDS
 from bench.grid import Cell, applicable
 from bench.literature import FIGURES, Figure
@@ -36,8 +36,8 @@ class Published:
         self.preset = Preset(**self.manifest["preset"])
 
     def of_figure(self, figure: Figure) -> list[dict]:
-        """Its runs that have numbers."""
-        return [row for row in self.of(figure.preset(self.preset), figure.system, figure.model) if row["status"] == "finished"]
+        """Its runs, those that diverged in training too."""
+        return self.of(figure.preset(self.preset), figure.system, figure.model)
 
     def of_rung(self, rung: Rung, system: str) -> list[dict]:
         """All its runs on a system, those that diverged in training too."""
@@ -54,9 +54,11 @@ class Published:
             and all(filled(row["configuration"]["preset"])[name] == asked[name] for name in (asked if row["seed"] is not None else DATA_FIELDS))
         ]
 
-    def curves(self, row: dict) -> Curves:
-        """The curves of a run."""
-        return results.curves(grid.folder(self.output, row["run"]), row)
+    def read(self, figure: Figure, row: dict) -> np.ndarray:
+        """A figure of one of its runs: one number a start, or a single one; of a training that diverged the worst that there is."""
+        if row["status"] == "diverged":
+            return np.array([figure.worst])
+        return figure.read(row, results.curves(grid.folder(self.output, row["run"]), row))
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,12 @@ class Ours:
 
 
 def measured(published: Published, figure: Figure) -> Ours | None:
-    """Ours; None where no run has numbers."""
-    found = [figure.read(row, published.curves(row)) for row in published.of_figure(figure)]
+    """Ours; None where nothing was run."""
+    found = [published.read(figure, row) for row in published.of_figure(figure)]
     if not found:
         return None
     seeds = tuple(float(figure.summary(starts)) for starts in found)
-    if len(found[0]) == 1:
+    if max(map(len, found)) == 1:
         return Ours(seeds, None, None)
     return Ours(seeds, float(np.median([np.median(starts) for starts in found])), float(max(starts.max() for starts in found)))
 
@@ -117,8 +119,8 @@ def tidy(published: Published) -> pd.DataFrame:
     lines = []
     for figure in FIGURES:
         for row in published.of_figure(figure):
-            starts = figure.read(row, published.curves(row))
-            lines.append(("published", figure.what, figure.system, figure.model, row["run"], figure.theirs, float(figure.summary(starts))))
+            ours = float(figure.summary(published.read(figure, row)))
+            lines.append(("published", figure.what, figure.system, figure.model, row["run"], figure.theirs, ours))
     for rung in (*RUNGS, *RIVALS):
         for system in CORE:
             rows = published.of_rung(rung, system)

@@ -99,9 +99,10 @@ def markdown(runs: Runs, preset: dict) -> list[str]:
         "",
         f"{preset['steps']} steps of {preset['batch']} states, {share} % of the published number, {len(preset['seeds'])} seeds. "
         "Each line but the last adds to the one above. Median over seeds and their range; a training has failed if it diverged, or if its "
-        f"acceleration error exceeds {FAILED:g}. On the ring there is neither the force likelihood nor a quadratic form. With Adam the rate stays at "
-        "the published 1e-3 throughout, which nobody tuned for 6000 steps: what muon and SOAP add includes rates that were searched for. Energy "
-        "errors are fractions of each system's energy scale.",
+        f"acceleration error exceeds {FAILED:g}. On the ring there is neither the force likelihood nor a quadratic form. All rates rise for "
+        f"{preset['warmup']} steps and fall by a cosine. With Adam the rate is the published 1e-3 throughout, which nobody tuned for 6000 steps, "
+        "with muon and SOAP the one that was searched for with the whole recipe: what they add includes that search. Energy errors are fractions "
+        "of each system's energy scale.",
     ]
     out += _table(RUNGS, runs)
     out += ["", *(f"* {line}." for line in on_the_forward_error(runs))]

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from bench.data import FRESH, DataSet, Split
+from bench.data import FRESH, TRAJECTORIES, DataSet, Split
 from bench.presets import Preset
 from bench.soap import scale_by_soap
 from models import Batch, Model, Scales, Signal
@@ -202,8 +202,11 @@ class Trainer:
         self.model, self.system, self.preset = model, system, preset
         self.values = preset.settings(model)
         self.learning_rate = preset.learning_rate or self.values.rate_of(preset.optimizer)
-        self.scales = scales(data.training, system, model, normalise=self.values.normalise)
-        self.training = jax.device_put(cut(data.training, system, model, preset.segment, preset.signal))
+        alone = preset.sampling != TRAJECTORIES and model.span(preset.segment, preset.signal) == 1  # it learns from independent states
+        training, validation = (split.starts() if alone else split for split in (data.training, data.validation))
+        self.draws_anew = alone and preset.sampling == FRESH
+        self.scales = scales(training, system, model, normalise=self.values.normalise)
+        self.training = jax.device_put(cut(training, system, model, preset.segment, preset.signal))
         lattice = system.spec.lattice
         self.count = segments_per_step(self.training, preset, lattice)
         self.optimizer = optimizer(preset, self.learning_rate)
@@ -214,7 +217,7 @@ class Trainer:
 
         # memory of the model and of the optimiser's state is given away, and used again
         self.chunk, self.chunk_together = (jax.jit(f, donate_argnums=(0, 1)) for f in (chunk, together))
-        self.validation: Batch = _first_states(cut(data.validation, system, model, preset.segment, preset.signal), VALIDATION_STATES, lattice)
+        self.validation: Batch = _first_states(cut(validation, system, model, preset.segment, preset.signal), VALIDATION_STATES, lattice)
         self.validation_loss = jax.jit(lambda model, batch: model.loss_from(preset.signal, batch, jnp.ones(())), compiler_options=ONCE)
         self.watched = _first_states(self.validation, WATCHED_STATES, lattice)
 
@@ -225,7 +228,7 @@ class Trainer:
 
     def batch(self, key, data: Batch) -> Batch:
         """The batch of a step."""
-        if self.preset.sampling == FRESH:
+        if self.draws_anew:
             return fresh(self.system, self.model.chart, key, self.count)
         return chosen(key, data, self.count)
 

@@ -205,11 +205,21 @@ def test_a_data_set_is_named_by_all_that_it_is_made_from(monkeypatch):
     assert key() != usual
 
 
-def test_published_sampling_starts_every_segment_at_an_independent_state():
+def test_of_independent_states_none_is_tested_or_learnt_from_alone_that_the_true_motion_has_led_away_from_their_law():
     system = systems.get("double_pendulum")
     preset = replace(TINY, sampling="states", data_share=0.001)
-    x = data.generate(system, preset).training.x
-    assert x.shape[1] == preset.segment
-    speeds = np.abs(x[:, 0, 1])
-    assert 9 < speeds.max() <= 10
-    assert speeds.mean() == pytest.approx(5, rel=0.2)
+    made = data.generate(system, preset)
+    assert made.training.x.shape[1] == preset.segment
+    assert np.abs(made.training.x[:, 1:, 1]).max() > 12
+    for split in (made.training.starts(), made.validation.starts(), made.test):
+        assert split.x.shape[1] == split.rate.shape[1] == 1
+        assert 9 < np.abs(split.x[:, 0, 1]).max() <= 10
+    assert np.abs(made.training.starts().x[:, 0, 1]).mean() == pytest.approx(5, rel=0.1)
+    for of_training in (preset, replace(preset, sampling="fresh")):
+        single, of_frames = (train.Trainer(models.get(name), system, made, of_training) for name in ("hnn", "neural_ode"))
+        assert single.draws_anew == (of_training.sampling == "fresh")
+        assert single.training.x.shape[:2] == (len(made.training.x), 1)
+        assert len(single.validation.x) <= len(made.validation.x)
+        assert single.scales == train.scales(made.training.starts(), system, models.get("hnn"))
+        assert not of_frames.draws_anew
+        assert of_frames.training.x.shape[:2] == (len(made.training.x), preset.segment)

@@ -1,6 +1,7 @@
 """Published figures stand beside ours under the nearest protocol, and each part of a recipe is tried alone."""
 
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -114,6 +115,20 @@ def test_means_hide_the_spread_so_medians_and_the_largest_start_stand_beside(fol
     assert figure.summary(figure.read(run, curves)) == np.inf, "a start that diverged is part of the mean"
 
 
+def test_a_training_that_diverged_counts_in_a_published_figure_as_the_worst_there_is(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    energy, passes = FIGURES[0], next(figure for figure in FIGURES if figure.what.startswith("passes"))
+    for figure, worst in ((energy, np.inf), (passes, 0.0)):
+        before = published.measured(published.Published(copy), figure)
+        write(copy, grid.Cell(figure.preset(PRESET), figure.system, figure.model), 1, status="diverged", diverged_at_step=7)
+        ours = published.measured(published.Published(copy), figure)
+        assert len(ours.seeds) == len(before.seeds)
+        assert ours.seeds[1] == worst
+        assert ours.seeds[0] == before.seeds[0]
+    assert published.measured(published.Published(copy), energy).largest == np.inf
+    published.write(copy)
+
+
 def of(system, errors, diverged=0):
     metrics = [{"acceleration_error": error, "energy_error_last_median": error} for error in errors]
     rows = [{"status": "finished", "metrics": of_run} for of_run in metrics]
@@ -137,8 +152,6 @@ def test_where_the_forward_error_alone_does_as_well_it_is_said():
 
 
 def test_runs_that_are_missing_are_named(folder, tmp_path):
-    import shutil
-
     copy = shutil.copytree(folder, tmp_path / "copy")
     run = grid.Cell(RUNGS[0].preset(PRESET), "wave", "lnn").run_id(1)
     shutil.rmtree(copy / "runs" / run)
