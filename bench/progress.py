@@ -1,6 +1,7 @@
 """What a person sees while a grid runs: a live table in a terminal, plain lines elsewhere."""
 
 import time
+from collections import Counter
 from contextlib import suppress
 
 from rich.console import Console, Group
@@ -12,6 +13,7 @@ from bench import results
 from bench.presets import Preset
 from bench.worker import REFUSED, Event, Job
 
+TOLD = ("hyperparameters", "optimizer", "sampling", "schedule")  # of how a run is trained, where it isn't as in make bench
 SYMBOLS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "diverged": ("↯", "yellow"), "failed": ("✗", "bold red")}
 
 
@@ -24,15 +26,10 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
 
 
-def _key(job: Job, seed: int | None) -> tuple[str, str, int | None]:
-    """System, row and seed; a row of a tuning run is a model at a learning rate, and one that is trained in another way says so."""
-    preset, usual = job.cell.preset, Preset()
-    rate = f" at {preset.learning_rate:g}" if job.kind == "tune" else ""
-    other = [getattr(preset, name) for name in ("hyperparameters", "optimizer", "sampling") if getattr(preset, name) != getattr(usual, name)]
-    return job.cell.system, job.cell.model + rate + (f" ({', '.join(other)})" if other else ""), seed
+Key = tuple[str, str, int | None]  # of a run: system, row, seed
 
 
-def _title(key: tuple[str, str, int | None]) -> str:
+def _title(key: Key) -> str:
     return f"{key[0]} x {key[1]}{'' if key[2] is None else f' seed {key[2]}'}"
 
 
@@ -41,12 +38,22 @@ class Progress:
 
     def __init__(self, title: str, jobs: list[Job], workers: int, console: Console, already_done: int = 0):
         self.title, self.jobs, self.workers, self.console, self.already_done = title, jobs, workers, console, already_done
-        self.state = {_key(job, seed): "waiting" for job in jobs for seed in job.seeds}
-        self.running: dict[tuple, dict] = {}
-        self.seconds: dict[tuple, list[float]] = {}  # of finished runs, by cell
+        self.usual_steps = Counter(job.cell.preset.steps for job in jobs).most_common(1)[0][0]
+        self.steps = {self._key(job, seed): job.cell.preset.steps for job in jobs for seed in job.seeds}
+        self.state = dict.fromkeys(self.steps, "waiting")
+        self.running: dict[Key, dict] = {}
+        self.seconds: dict[tuple[str, str], list[float]] = {}  # of finished runs, by system and row
         self.start = time.monotonic()
         # live tables need a terminal; a refresh twice a second costs a worker nothing
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=2) if console.is_terminal else None
+
+    def _key(self, job: Job, seed: int | None) -> Key:
+        """A row is a model; in a search a model at a learning rate; and one that is trained in another way, or for longer than most, says so."""
+        preset, usual = job.cell.preset, Preset()
+        rate = f" at {preset.learning_rate:g}" if job.kind == "tune" else ""
+        other = [str(getattr(preset, name)) for name in TOLD if getattr(preset, name) != getattr(usual, name)]
+        other += [f"{preset.steps} steps"] if preset.steps != self.usual_steps else []
+        return job.cell.system, job.cell.model + rate + (f" ({', '.join(other)})" if other else ""), seed
 
     def __enter__(self):
         if self.live:
@@ -62,7 +69,7 @@ class Progress:
 
     def tell(self, job: Job, event: Event) -> None:
         """Takes note of an event."""
-        key = _key(job, event.seed)
+        key = self._key(job, event.seed)
         if event.what == "started":
             self.state[key] = "running"
             self.running[key] = {"since": time.monotonic(), "doing": "compiling"}
@@ -102,15 +109,15 @@ class Progress:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left(self) -> float:
-        """Estimate of the time left [s], from finished runs of the same cell, else of all cells."""
-        known = [s for values in self.seconds.values() for s in values]
-        typical = sum(known) / len(known) if known else 0.0
+        """Estimate of the time left [s], from finished runs of the same row, else from what a step took in all of them."""
+        steps = sum(self.steps[key] for key, state in self.state.items() if state == "done")
+        a_step = sum(map(sum, self.seconds.values())) / steps if steps else 0.0
         total = 0.0
-        for (system, model, seed), state in self.state.items():
+        for key, state in self.state.items():
             if state in ("waiting", "running"):
-                own = self.seconds.get((system, model))
-                expected = sum(own) / len(own) if own else typical
-                since = self.running.get((system, model, seed), {}).get("since")
+                own = self.seconds.get(key[:2])
+                expected = sum(own) / len(own) if own else a_step * self.steps[key]
+                since = self.running.get(key, {}).get("since")
                 total += max(0.0, expected - (time.monotonic() - since if since else 0.0))
         return total / max(1, self.workers)
 
