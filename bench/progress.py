@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import results
+from bench.grid import Cell
 from bench.presets import Preset
 from bench.worker import REFUSED, Event, Job
 
@@ -26,11 +27,16 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
 
 
-Key = tuple[str, str, int | None]  # of a run: system, row, seed
+Key = tuple[Cell, int | None]  # a run: its cell, whose preset tells it from all others, and its seed
 
 
-def _title(key: Key) -> str:
-    return f"{key[0]} x {key[1]}{'' if key[2] is None else f' seed {key[2]}'}"
+def _row(job: Job, usual_steps: int) -> str:
+    """The model of a job; in a search at a learning rate; and where it is trained in another way, or for longer than most, how."""
+    preset, usual = job.cell.preset, Preset()
+    rate = f" at {preset.learning_rate:g}" if job.kind == "tune" else ""
+    other = [str(getattr(preset, name)) for name in TOLD if getattr(preset, name) != getattr(usual, name)]
+    other += [f"{preset.steps} steps"] if preset.steps != usual_steps else []
+    return job.cell.model + rate + (f" ({', '.join(other)})" if other else "")
 
 
 class Progress:
@@ -38,22 +44,18 @@ class Progress:
 
     def __init__(self, title: str, jobs: list[Job], workers: int, console: Console, already_done: int = 0):
         self.title, self.jobs, self.workers, self.console, self.already_done = title, jobs, workers, console, already_done
-        self.usual_steps = Counter(job.cell.preset.steps for job in jobs).most_common(1)[0][0]
-        self.steps = {self._key(job, seed): job.cell.preset.steps for job in jobs for seed in job.seeds}
-        self.state = dict.fromkeys(self.steps, "waiting")
+        usual_steps = Counter(job.cell.preset.steps for job in jobs).most_common(1)[0][0]
+        self.rows = {job.cell: _row(job, usual_steps) for job in jobs}
+        self.state: dict[Key, str] = {(job.cell, seed): "waiting" for job in jobs for seed in job.seeds}
         self.running: dict[Key, dict] = {}
-        self.seconds: dict[tuple[str, str], list[float]] = {}  # of finished runs, by system and row
+        self.seconds: dict[Cell, list[float]] = {}  # of finished runs
         self.start = time.monotonic()
         # live tables need a terminal; a refresh twice a second costs a worker nothing
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=2) if console.is_terminal else None
 
-    def _key(self, job: Job, seed: int | None) -> Key:
-        """A row is a model; in a search a model at a learning rate; and one that is trained in another way, or for longer than most, says so."""
-        preset, usual = job.cell.preset, Preset()
-        rate = f" at {preset.learning_rate:g}" if job.kind == "tune" else ""
-        other = [str(getattr(preset, name)) for name in TOLD if getattr(preset, name) != getattr(usual, name)]
-        other += [f"{preset.steps} steps"] if preset.steps != self.usual_steps else []
-        return job.cell.system, job.cell.model + rate + (f" ({', '.join(other)})" if other else ""), seed
+    def _title(self, key: Key) -> str:
+        cell, seed = key
+        return f"{cell.system} x {self.rows[cell]}{'' if seed is None else f' seed {seed}'}"
 
     def __enter__(self):
         if self.live:
@@ -69,7 +71,7 @@ class Progress:
 
     def tell(self, job: Job, event: Event) -> None:
         """Takes note of an event."""
-        key = self._key(job, event.seed)
+        key = job.cell, event.seed
         if event.what == "started":
             self.state[key] = "running"
             self.running[key] = {"since": time.monotonic(), "doing": "compiling"}
@@ -90,7 +92,7 @@ class Progress:
             lost = event.status in (*results.LOST, REFUSED)
             self.state[key] = "failed" if lost else event.status if event.status == "diverged" else "done"
             if not lost:
-                self.seconds.setdefault(key[:2], []).append(seconds)
+                self.seconds.setdefault(job.cell, []).append(seconds)
             if not self.live or self.state[key] != "done":
                 finished = sum(s not in ("waiting", "running") for s in self.state.values())
                 text = (
@@ -100,30 +102,30 @@ class Progress:
                     if event.status == "diverged"
                     else duration(seconds)
                 )
-                self._print(f"[{finished}/{len(self.state)}] {_title(key)}: {text}, {duration(self.left())} left")
+                self._print(f"[{finished}/{len(self.state)}] {self._title(key)}: {text}, {duration(self.left())} left")
         elif event.what == "note":
-            about = job.cell.system if event.seed == -1 else _title(key)
+            about = job.cell.system if event.seed == -1 else self._title(key)
             self._print(f"{about}: {event.why}")
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left(self) -> float:
-        """Estimate of the time left [s], from finished runs of the same row, else from what a step took in all of them."""
-        steps = sum(self.steps[key] for key, state in self.state.items() if state == "done")
+        """Estimate of the time left [s], from finished runs of the same cell, else from what a step took in all of them."""
+        steps = sum(cell.preset.steps * len(seconds) for cell, seconds in self.seconds.items())
         a_step = sum(map(sum, self.seconds.values())) / steps if steps else 0.0
         total = 0.0
         for key, state in self.state.items():
             if state in ("waiting", "running"):
-                own = self.seconds.get(key[:2])
-                expected = sum(own) / len(own) if own else a_step * self.steps[key]
+                own = self.seconds.get(key[0])
+                expected = sum(own) / len(own) if own else a_step * key[0].preset.steps
                 since = self.running.get(key, {}).get("since")
                 total += max(0.0, expected - (time.monotonic() - since if since else 0.0))
         return total / max(1, self.workers)
 
     def _render(self) -> Group:
-        systems = list(dict.fromkeys(key[0] for key in self.state))
-        names = list(dict.fromkeys(key[1] for key in self.state))
+        systems = list(dict.fromkeys(cell.system for cell, _ in self.state))
+        names = list(dict.fromkeys(self.rows[cell] for cell, _ in self.state))
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("")
         for system in systems:
@@ -132,8 +134,8 @@ class Progress:
             cells = []
             for system in systems:
                 text = Text()
-                for (s, m, _), state in self.state.items():
-                    if (s, m) == (system, model):
+                for (cell, _), state in self.state.items():
+                    if (cell.system, self.rows[cell]) == (system, model):
                         text.append(*SYMBOLS[state])
                 cells.append(text)
             table.add_row(model, *cells)
@@ -142,7 +144,7 @@ class Progress:
         lines = [
             f"{finished} of {len(self.state)} done, {self.already_done} were done before, {duration(time.monotonic() - self.start)} so far, {left}"
         ]
-        for (system, model, seed), entry in self.running.items():
-            lines.append(f"▶ {_title((system, model, seed))}: {entry['doing']}")
+        for key, entry in self.running.items():
+            lines.append(f"▶ {self._title(key)}: {entry['doing']}")
         lines.append("✓ done  ▶ running  · waiting  ↯ diverged  ✗ failed: one sign a seed")
         return Group(Text(self.title, style="bold"), table, *(Text(line) for line in lines))

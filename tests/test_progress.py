@@ -45,6 +45,17 @@ def test_trainings_of_one_model_that_differ_in_length_or_schedule_are_counted_ap
     ]
 
 
+def test_two_that_look_alike_can_run_at_once(monkeypatch):
+    clock = [0.0]
+    following, (one, other), _ = follow([USUAL, replace(USUAL, data_seed=1)], clock, monkeypatch)
+    for job in (one, other):
+        following.tell(job, Event("started", 0))
+    following.tell(one, Event("done", 0, status="finished"))
+    following.tell(other, Event("step", 0, 250, 0.1))
+    following.tell(other, Event("done", 0, status="finished"))
+    assert list(following.state.values()) == ["done", "waiting", "done", "waiting"]
+
+
 def test_the_time_left_of_a_row_that_was_not_run_yet_is_in_proportion_to_its_steps(monkeypatch):
     clock = [0.0]
     following, (usual, _), _ = follow([USUAL, replace(USUAL, seeds=(0,), steps=60_000)], clock, monkeypatch)
