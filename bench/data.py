@@ -39,9 +39,9 @@ class Split:
         n, time = self.x.shape[:2]
         return self.x.reshape(n * time, *self.x.shape[2:]), self.rate.reshape(n * time, *self.rate.shape[2:]), np.repeat(self.c, time, axis=0)
 
-    def starts(self) -> "Split":
-        """The first frames alone: of segments that start at independent states all that follow the law of these states."""
-        return Split(self.x[:, :1], self.rate[:, :1], self.c)
+    def starts(self, frames: int = 1) -> "Split":
+        """The first frames alone: of segments that start at independent states the first follows the law of these states, and no other."""
+        return Split(self.x[:, :frames], self.rate[:, :frames], self.c)
 
 
 @dataclass(frozen=True)

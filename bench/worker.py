@@ -146,6 +146,7 @@ def perform(job: Job, send) -> None:
     import jax
 
     from bench import measure, parts, train
+    from bench.data import TRAJECTORIES
     from bench.floors import FLOORS
 
     job.cell.refuse_changed()
@@ -173,7 +174,8 @@ def perform(job: Job, send) -> None:
         for seed in of_job:
             send(Event("started", seed))
             (trained,) = trainer((seed,), lambda seed, step, loss: send(Event("step", seed, step, loss)))
-            send(Event("value", seed, value=evaluate.one_frame_error(trained.model, dataset.validation)))
+            validation = dataset.validation if cell.preset.sampling == TRAJECTORIES else dataset.validation.starts(2)
+            send(Event("value", seed, value=evaluate.one_frame_error(trained.model, validation)))
             send(Event("done", seed, status="finished"))
     else:
         for seeds in cell.programs(of_job):
