@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from bench import budgets, grid, published, recipe, results
 from bench.claims import CORE
 from bench.literature import FIGURES
 from bench.recipe import ALONE, OURS, RIVALS, RUNGS
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,16 @@ def test_the_published_loss_is_compared_at_equal_budgets_on_fresh_states():
     assert max(budgets.LENGTHS) * PRESET.batch == 2e7
     assert {len(cell.preset.seeds) for cell in of_loss} == {min(budgets.SEEDS, len(PRESET.seeds))}
     assert [cell.preset.steps for cell in asked if cell.preset.sampling != "fresh"] == sorted({*budgets.SHORTER, PRESET.steps})
+
+
+def test_half_of_a_models_own_rate_was_within_two_per_cent_of_the_best_on_fresh_states():
+    table = pd.read_csv(ROOT / "results" / "reference" / "tuning_fresh.csv")
+    trials = table.set_index(["model", "hyperparameters", "learning_rate"])["double_pendulum"]
+    for learner in budgets.LEARNERS:
+        rate = learner.preset(PRESET, budgets.LENGTHS[0]).learning_rate
+        assert rate == models.get(learner.model).settings.rate_of("soap") / 2
+        of_learner = trials[learner.model, learner.hyperparameters]
+        assert of_learner[rate] <= 1.02 * of_learner.min()
 
 
 def test_a_training_of_another_length_is_not_taken_for_that_of_the_benchmark(folder):
