@@ -43,7 +43,7 @@ class Progress:
     """Follows the events of a grid. Use as a context; `title` says what runs."""
 
     def __init__(self, title: str, jobs: list[Job], workers: int, console: Console, already_done: int = 0):
-        self.title, self.jobs, self.workers, self.console, self.already_done = title, jobs, workers, console, already_done
+        self.title, self.workers, self.console, self.already_done = title, workers, console, already_done
         usual_steps = Counter(job.cell.preset.steps for job in jobs).most_common(1)[0][0]
         self.rows = {job.cell: _row(job, usual_steps) for job in jobs}
         self.state: dict[Key, str] = {(job.cell, seed): "waiting" for job in jobs for seed in job.seeds}
