@@ -86,6 +86,12 @@ def test_half_of_a_models_own_rate_was_within_two_per_cent_of_the_best_on_fresh_
         assert of_learner[rate] <= 1.02 * of_learner.min()
 
 
+def test_the_rate_falls_with_the_root_of_the_length_beyond_that_of_its_search():
+    for learner in budgets.LEARNERS:
+        rates = [learner.preset(PRESET, steps).learning_rate for steps in (2_000, budgets.SEARCHED, 4 * budgets.SEARCHED, 25 * budgets.SEARCHED)]
+        np.testing.assert_allclose(rates, np.array([1, 1, 1 / 2, 1 / 5]) * rates[0], rtol=1e-12)
+
+
 def test_a_training_of_another_length_is_not_taken_for_that_of_the_benchmark(folder):
     page = published.Published(folder)
     steps = {row["configuration"]["preset"]["steps"] for row in page.of_rung(OURS, "double_pendulum")}
