@@ -16,6 +16,7 @@ from bench.verdicts import LEVEL
 
 DRAWS = 300  # of seeds and starts, for an interval in a figure
 AT_A_GLANCE = {"acceleration_error": "acceleration", "rollout_error": "rollout", "energy_error_last_median": "energy"}
+BEST = -6  # log₁₀ of an error that is drawn as dark as can be
 ENERGY_ROWS = ("truth", "best_constant")  # floors beside the models: standing still keeps its energy perfectly, and says nothing
 
 
@@ -93,7 +94,7 @@ def overview(runs: Runs) -> Drawing:
             np.where(np.isnan(values), np.nan, shown),
             ax=axis,
             cmap="cividis",
-            vmin=-4,
+            vmin=BEST,
             vmax=0,
             lw=1.5,
             linecolor="none",
@@ -102,7 +103,7 @@ def overview(runs: Runs) -> Drawing:
         for i, j in np.ndindex(*values.shape):
             missing = np.isnan(values[i, j])
             text = "–" if missing else number(float(values[i, j]))
-            ink = INK if missing else "#ffffff" if shown[i, j] < -2 else "#000000"
+            ink = INK if missing else "#ffffff" if shown[i, j] < BEST / 2 else "#000000"
             axis.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=10, color=ink)
         axis.set_yticks(np.arange(len(names)) + 0.5, [label(model) for model in names], rotation=0)
         axis.set_xticks(

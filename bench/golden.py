@@ -3,11 +3,11 @@
 tests/golden/ holds them with the numbers of the shared code that gave them (`TRAINING`, `EVALUATION`) and with their spread: how far they move when
 first weights move by one unit in the last place, and when the compiler uses other instructions. A number may be off by `MULTIPLE` times its spread.
 What is evaluated is not what was just trained, since a training lets rounding grow until a fault of one per cent is lost in it, but the parameters
-beside the numbers. `python -m bench.golden CELL ...` prints numbers, as lines of JSON; `python -m bench accept --golden` writes the files.
+that the committed reference holds of the cell, whose digest stands beside the numbers.
+`python -m bench.golden CELL ...` prints numbers, as lines of JSON; `python -m bench accept --golden` writes the files.
 """
 
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -21,9 +21,10 @@ from typing import Any
 import jax
 import numpy as np
 
+import bench
 import models
 import systems
-from bench import cases, checkpoints, data, evaluate, grid, identity, results, sealed, table1, train
+from bench import cases, checkpoints, data, evaluate, grid, identity, results, table1, train
 from bench.data import DataSet, Evaluation
 from bench.evaluate import Evaluator
 from bench.floors import FLOORS
@@ -32,6 +33,7 @@ from bench.train import Snapshot, Trainer
 from bench.worker import environment
 
 FOLDER = identity.ROOT / "tests" / "golden"
+SHIPPED = identity.ROOT / "results" / "reference" / "laptop"  # whose parameters are evaluated
 # warm-up, cosine, and what depends on progress take part; at the models' own rates rounding grows too fast for a fault of one per cent to be seen
 PRESET = replace(PRESETS["laptop"], steps=60, warmup=5, chunk=20, learning_rate=1e-3)
 CELLS = (  # one of each kind of model, one of each kind of system
@@ -116,17 +118,19 @@ def of_data(system: str) -> dict[str, Numbers]:
     return {"training": {name: values.reshape(-1, values.shape[-2] * values.shape[-1]).mean(axis=0).tolist() for name, values in found.items()}}
 
 
-def measured(cell: str, nudges: int = 0, keep: bool = False) -> Iterator[dict[str, Numbers]]:
-    """Numbers of a cell, then those of trainings with first weights moved, one after the other. `keep`: evaluate from now on what is trained here."""
+def measured(cell: str, nudges: int = 0) -> Iterator[dict[str, Any]]:
+    """Numbers of a cell and the digest of the parameters that were evaluated, then those of trainings with first weights moved, one after the other.
+
+    Raises `ResultsError`, `FileNotFoundError` where the reference has no parameters of the cell.
+    """
     model, _, system = cell.partition(" on ")
     if cell == DATA:
         yield of_data(cell.removeprefix("data of "))
         return
     run = short(system, model)
-    if keep:
-        keep_parameters(cell, run.trained()[0])
-    evaluation = run.evaluation(kept_model(cell, run.trainer.start(0)[0]))
-    yield from ({"training": run.training(nudge), "evaluation": evaluation} for nudge in range(nudges + 1))
+    shipped, _ = bench.load(SHIPPED, system, model)
+    evaluated = {"evaluation": run.evaluation(shipped), "parameters": checkpoints.digest(shipped)}
+    yield from ({"training": run.training(nudge), **evaluated} for nudge in range(nudges + 1))
 
 
 # files ----------------------------------------------------------------------------------------------------------------
@@ -137,30 +141,10 @@ def path(cell: str) -> Path:
     return FOLDER / f"{cell.replace(' ', '_')}.json"
 
 
-def keep_parameters(cell: str, model) -> None:
-    """Keeps the parameters that are evaluated."""
-    made = io.BytesIO()
-    np.savez_compressed(made, **checkpoints.by_path(jax.device_get(model)))
-    sealed.write_atomically(path(cell).with_suffix(".npz"), made.getvalue())
-
-
-def kept_model(cell: str, like) -> Any:
-    """A model with the parameters that are kept of a cell. Raises `FileNotFoundError`, `ValueError`, which say what to do."""
-    again = "write them with python -m bench accept --golden"
-    try:
-        with np.load(path(cell).with_suffix(".npz"), allow_pickle=False) as stored:
-            found = dict(stored)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there are no golden parameters of {cell}: {again}") from None
-    try:
-        return checkpoints.assemble(found, like)
-    except ValueError:
-        raise ValueError(f"the golden parameters of {cell} are those of another network: {again}") from None
-
-
-def write(cell: str, found: list[dict[str, Numbers]]) -> None:
+def write(cell: str, found: list[dict[str, Any]]) -> None:
     """Keeps the first of what was found, with the spread of all."""
-    first, *others = found
+    parameters = found[0].get("parameters")
+    first, *others = ({part: of for part, of in one.items() if part != "parameters"} for one in found)
 
     def spread_of(part: str, name: str, values: list[float]) -> list[float]:
         distances = [[0.0 if a == b else abs(a - b) for a, b in zip(other[part][name], values, strict=True)] for other in others]
@@ -168,7 +152,7 @@ def write(cell: str, found: list[dict[str, Numbers]]) -> None:
 
     spread = {part: {name: spread_of(part, name, values) for name, values in of.items()} for part, of in first.items()}
     code = {"training": train.TRAINING, "evaluation": evaluate.EVALUATION}
-    results.write_json(path(cell), {**code, "numbers": first, "spread": spread})
+    results.write_json(path(cell), {**code, "parameters": parameters, "numbers": first, "spread": spread})
 
 
 def read(cell: str) -> dict:
@@ -182,7 +166,7 @@ def read(cell: str) -> dict:
     return kept
 
 
-def differences(kept: dict, now: dict[str, Numbers]) -> list[str]:
+def differences(kept: dict, now: dict[str, Any]) -> list[str]:
     """What to say of numbers that are not what is kept of them: nothing where they are."""
     numbers = {"training": ("TRAINING", "bench/train.py", train.TRAINING), "evaluation": ("EVALUATION", "bench/evaluate.py", evaluate.EVALUATION)}
     again = "write the golden numbers anew with python -m bench accept --golden"
@@ -193,6 +177,8 @@ def differences(kept: dict, now: dict[str, Numbers]) -> list[str]:
     ]
     if raised:
         return raised
+    if kept["parameters"] != now.get("parameters"):
+        return [f"the parameters in {SHIPPED.relative_to(identity.ROOT)} are not those that the golden numbers are of: {again}"]
     lines = []
     for part, of in kept["numbers"].items():
         strange = [_difference(name, values, kept["spread"][part][name], now[part].get(name, [])) for name, values in of.items()]
@@ -201,7 +187,7 @@ def differences(kept: dict, now: dict[str, Numbers]) -> list[str]:
             name, file, value = numbers[part]
             todo = f"undo what changed them, or, where it is meant, raise {name} in {file} to {value + 1} and {again}"
             lines.append(f"numbers of the {part} changed ({'; '.join(strange)}): {todo}")
-            break  # changed parameters change what is measured of them
+            break  # what changes a training may well change an evaluation, and one thing to do is enough
     return lines
 
 
@@ -219,7 +205,7 @@ def rewrite(cells: tuple[str, ...], cache: Path) -> Iterator[str]:
     """Measures cells with all compilers and nudges, and writes their files; yields the name of each."""
     found: dict[str, list] = {cell: [] for cell in cells}
     for i, flags in enumerate(COMPILERS):
-        for cell, numbers in ask(identity.ROOT, [*cells, *([f"--nudges={NUDGES}", "--keep"] if i == 0 else [])], cache, flags):
+        for cell, numbers in ask(identity.ROOT, [*cells, *([f"--nudges={NUDGES}"] if i == 0 else [])], cache, flags):
             found[cell].append(numbers)
     for cell in cells:
         write(cell, found[cell])
@@ -267,11 +253,10 @@ def rows() -> dict[str, dict[str, str]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints golden numbers of cells, with `--nudges=N` as many more of each, with `--keep` of what was trained now; of `systems/NAME` and
-    `models/NAME` the hash of their bits; `rows`."""
+    """Prints golden numbers of cells, with `--nudges=N` as many more of each; of `systems/NAME` and `models/NAME` the hash of their bits; `rows`."""
     nudges = sum(int(word.partition("=")[2]) for word in arguments if word.startswith("--nudges="))
     for name in (word for word in arguments if not word.startswith("--")):
-        answers = [rows()] if name == "rows" else [bits(*name.split("/"))] if "/" in name else measured(name, nudges, "--keep" in arguments)
+        answers = [rows()] if name == "rows" else [bits(*name.split("/"))] if "/" in name else measured(name, nudges)
         for answer in answers:
             print(json.dumps([name, answer]), flush=True)
 

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from bench import evaluate, golden, metrics, train
+import bench
+from bench import checkpoints, evaluate, golden, metrics, train
 from models import _networks
 from systems import _integrators, _mechanics
 
@@ -162,13 +163,14 @@ def test_a_fault_of_one_per_cent_in_shared_code_is_seen_and_it_is_said_what_to_d
 KEPT = {
     "training": train.TRAINING,
     "evaluation": evaluate.EVALUATION,
+    "parameters": "d" * 64,
     "numbers": {"training": {"losses": [1.0, 2.0]}, "evaluation": {"error": [0.5], "gone": [float("inf")]}},
     "spread": {"training": {"losses": [1e-4, 2e-4]}, "evaluation": {"error": [0.0], "gone": [0.0]}},
 }
 
 
 def found(losses=(1.0, 2.0), **evaluation):
-    return {"training": {"losses": list(losses)}, "evaluation": {"error": [0.5], "gone": [float("inf")], **evaluation}}
+    return {"parameters": "d" * 64, "training": {"losses": list(losses)}, "evaluation": {"error": [0.5], "gone": [float("inf")], **evaluation}}
 
 
 def test_numbers_may_be_off_by_ten_times_their_spread_or_a_hundred_thousandth():
@@ -205,17 +207,12 @@ def test_what_is_written_is_the_first_of_what_was_found_and_the_largest_distance
     assert json.loads((tmp_path / "lnn_on_wave.json").read_text())
 
 
-def test_parameters_that_are_kept_are_those_that_are_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(golden, "FOLDER", tmp_path)
-    first = {"w": jnp.arange(3.0), "b": jnp.ones(2)}
-    with pytest.raises(FileNotFoundError, match="no golden parameters of lnn on wave: write them with python -m bench accept --golden"):
-        golden.kept_model("lnn on wave", first)
-    golden.keep_parameters("lnn on wave", first)
-    found = golden.kept_model("lnn on wave", {"w": jnp.zeros(3), "b": jnp.zeros(2)})
-    for name, leaf in first.items():
-        np.testing.assert_array_equal(found[name], leaf)
-    with pytest.raises(ValueError, match="those of another network: write them with python -m bench accept --golden"):
-        golden.kept_model("lnn on wave", {"w": jnp.zeros(4), "b": jnp.zeros(2)})
+def test_what_is_evaluated_is_what_the_reference_ships_and_other_parameters_ask_for_new_numbers(monkeypatch):
+    shipped, _ = bench.load(golden.SHIPPED, "relativistic_particle", "hnn")
+    now = next(iter(golden.measured(PARTICLE)))
+    assert now["parameters"] == golden.read(PARTICLE)["parameters"] == checkpoints.digest(shipped)
+    (said,) = golden.differences(golden.read(PARTICLE), {**now, "parameters": "0" * 64})
+    assert said.startswith("the parameters in results/reference/laptop are not those that the golden numbers are of: write the golden numbers anew")
 
 
 def test_all_cells_are_every_model_and_every_system():

@@ -89,7 +89,20 @@ def test_half_of_a_models_own_rate_was_within_two_per_cent_of_the_best_on_fresh_
 def test_the_rate_falls_with_the_root_of_the_length_beyond_that_of_its_search():
     for learner in budgets.LEARNERS:
         rates = [learner.preset(PRESET, steps).learning_rate for steps in (2_000, budgets.SEARCHED, 4 * budgets.SEARCHED, 25 * budgets.SEARCHED)]
-        np.testing.assert_allclose(rates, np.array([1, 1, 1 / 2, 1 / 5]) * rates[0], rtol=1e-12)
+        falls = [1, 1, 1 / 2, 1 / 5] if learner.falls else [1, 1, 1, 1]
+        np.testing.assert_allclose(rates, np.array(falls) * rates[0], rtol=1e-12)
+
+
+def test_the_rate_falls_where_the_loss_on_validation_data_is_lower_for_it():
+    table = pd.read_csv(ROOT / "results" / "reference" / "tuning_length.csv")
+    for learner in budgets.LEARNERS:
+        of_learner = table[(table.model == learner.model) & (table.hyperparameters == learner.hyperparameters)]
+        for steps, trials in of_learner.groupby("steps"):
+            best = trials.loc[trials["validation_loss"].idxmin(), "learning_rate"]
+            chosen = learner.preset(PRESET, int(steps)).learning_rate
+            assert {chosen} < set(trials["learning_rate"])
+            if steps >= 60_000:
+                assert chosen == best
 
 
 def test_a_training_of_another_length_is_not_taken_for_that_of_the_benchmark(folder):
