@@ -135,7 +135,7 @@ def draw(rows: Rows, preset: Preset) -> "Drawing | None":
         axis.plot(SAMPLES, PUBLISHED_LOSS, "*", ms=13, color=drawing.INK, label="published, LNN of width 500")
         axis.axhline(PUBLISHED_LOSS, color=drawing.INK, lw=0.8, ls=":")
         axis.set(xscale="log", yscale="log", xlabel="training samples", ylabel="acceleration loss, L1 norm [rad/s²]")
-        made.legend(columns=3)
+        made.legend(columns=2)
     if not said:
         return None
     words = "Each point is a whole training of that length on fresh states, its learning rate falling to 0 at its end; lines join medians."
