@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -113,6 +114,13 @@ def test_a_baseline_of_another_jax_is_no_pass(alone):
     gate.BASELINE.write_text(json.dumps({"jax": {"0.0.1": {}}}))
     with pytest.raises(gate.GateError, match=r"knows jax 0\.0\.1, not"):
         gate.check(Path("cache"), Console(quiet=True), "HEAD")
+
+
+def test_the_committed_baseline_knows_every_jax_of_the_lock():
+    lock = (identity.ROOT / "requirements.lock").read_text(encoding="utf-8")
+    wanted = set(re.findall(r"^jax==(\S+)", lock, re.MULTILINE))
+    assert len(wanted) == 2
+    assert wanted == json.loads((identity.ROOT / gate.BASELINE).read_text(encoding="utf-8"))["jax"].keys()
 
 
 def test_an_accepted_baseline_passes_and_a_change_does_not_until_it_is_accepted(alone, monkeypatch):
