@@ -39,8 +39,9 @@ class Learner:
         """The preset of a whole training of that length, on states drawn anew at every step, as published."""
         law = {"sampling": "fresh", "constants": "paper", "schedule": "trapezoidal"}
         made = replace(preset, models=(self.model,), hyperparameters=self.hyperparameters, seeds=preset.seeds[:SEEDS], **law)
-        own = made.settings(models.get(self.model)).rate_of(made.optimizer)
-        return of_length(replace(made, learning_rate=RATE * own / (max(1.0, steps / SEARCHED) ** 0.5 if self.falls else 1.0)), steps)
+        highest = RATE * made.settings(models.get(self.model)).rate_of(made.optimizer)
+        times_less = max(1.0, steps / SEARCHED) ** 0.5 if self.falls else 1.0
+        return of_length(replace(made, learning_rate=highest / times_less), steps)
 
 
 LEARNERS = (
@@ -90,7 +91,7 @@ def markdown(rows: Rows, preset: Preset) -> list[str]:
     out += [
         f"Cranmer et al. report an acceleration loss of {PUBLISHED_LOSS} (L1 norm [rad/s²] on independent states, ω up to 10 rad/s) after "
         f"{count(SAMPLES)} samples, and 0.074 for their baseline. Ours: each row a whole training of that length on states drawn anew at every step, "
-        f"the learning rate constant and then falling to 0 over the last 35 %. It is half of the model's own, divided by the root of the number of "
+        "the learning rate constant and then falling to 0 over the last 35 %. It is half of the model's own, divided by the root of the number of "
         f"steps over {SEARCHED} where there are more, but for those whose loss on validation data is lower without that "
         f"({', '.join(learner.title for learner in LEARNERS if not learner.falls)}). The loss is taken on held-out states of the same law, median "
         "and range of the seeds; seconds are one thread's processor time, without compiling.",
@@ -135,7 +136,7 @@ def draw(rows: Rows, preset: Preset) -> "Drawing | None":
         axis.plot(SAMPLES, PUBLISHED_LOSS, "*", ms=13, color=drawing.INK, label="published, LNN of width 500")
         axis.axhline(PUBLISHED_LOSS, color=drawing.INK, lw=0.8, ls=":")
         axis.set(xscale="log", yscale="log", xlabel="training samples", ylabel="acceleration loss, L1 norm [rad/s²]")
-        made.legend(columns=2)
+        made.legend()
     if not said:
         return None
     words = "Each point is a whole training of that length on fresh states, its learning rate falling to 0 at its end; lines join medians."

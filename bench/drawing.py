@@ -101,9 +101,13 @@ class Canvas:
         self.svg = ""
 
     def legend(self, columns: int = 5) -> None:
-        """One for all axes, below them."""
+        """One for all axes, below them, in as many columns as the figure has room for."""
         handles = {text: handle for axis in self.axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-        self.figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+        for count in range(columns, 0, -1):
+            legend = self.figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=count)
+            if count == 1 or legend.get_window_extent().width <= self.figure.bbox.width:
+                return
+            legend.remove()
 
     def finished(self, name: str, title: str, caption: str, description: str) -> Drawing:
         """What was drawn, with its words."""

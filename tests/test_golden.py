@@ -207,7 +207,7 @@ def test_what_is_written_is_the_first_of_what_was_found_and_the_largest_distance
     assert json.loads((tmp_path / "lnn_on_wave.json").read_text())
 
 
-def test_what_is_evaluated_is_what_the_reference_ships_and_other_parameters_ask_for_new_numbers(monkeypatch):
+def test_what_is_evaluated_is_what_the_reference_ships_and_other_parameters_ask_for_new_numbers():
     shipped, _ = bench.load(golden.SHIPPED, "relativistic_particle", "hnn")
     now = next(iter(golden.measured(PARTICLE)))
     assert now["parameters"] == golden.read(PARTICLE)["parameters"] == checkpoints.digest(shipped)

@@ -182,3 +182,14 @@ def test_an_interval_of_a_figure_covers_the_median_and_grows_with_the_spread():
 def test_a_table_in_a_terminal_points_to_the_report(folder, capsys):
     assert cli.main(["table", str(folder)]) == 0
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_legend_takes_as_many_columns_as_its_figure_has_room_for():
+    for width, fits in ((4.0, 1), (30.0, 5)):
+        with drawing.drawn(1, 1, size=(width, 3.0)) as made:
+            for i in range(5):
+                made.axes[0, 0].plot([0, 1], [i, i + 1], label=f"a rather long name of a curve, number {i}")
+            made.legend(columns=5)
+            (legend,) = made.figure.legends
+            assert legend._ncols == fits
+            assert fits == 1 or legend.get_window_extent().width <= made.figure.bbox.width
